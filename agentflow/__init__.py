@@ -1,0 +1,1 @@
+"""agentflow: agents whose model drafts in parallel."""
