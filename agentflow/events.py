@@ -1,0 +1,195 @@
+"""What happens during a run, told while it happens.
+
+An agent makes these values; a terminal, a log, a journal or a server reads them. They are frozen
+and hold nothing that waits. How they travel (a callback, an async iterator) is the agent's matter.
+
+A run speaks in this order; indented lines repeat, lines of one turn's calls interleave:
+
+    RunStarted
+      TurnStarted
+        DraftUpdated            after every denoising step, from backends that draft
+      UsageUpdated
+        CallReady               a call as the model wrote it, in the order written
+        CallRunning             arguments are valid and approved, the tool starts
+          CallProgressed        the tool says how far it is
+        CallFinished            the result, good or bad; every CallReady gets one
+      OutputRejected            the answer fails its type or a validator; the model is asked again
+      OutputReady               the answer, validated
+    RunFinished                 always the last one, whatever happened
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from agentflow.types import Draft, ToolCall, ToolResult, Usage
+
+RunEnd: TypeAlias = Literal["output", "limit", "error", "cancelled"]
+"""How a run ended: with its output, at a limit, with an error, or cancelled from outside."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEvent:
+    """What every event says: whose it is.
+
+    Attributes:
+        agent: Name of the agent.
+        turn: Turn of the run that it belongs to, from 1; 0 before the first turn.
+        run_id: Unique per run; agents that run as tools have runs of their own.
+    """
+
+    agent: str
+    turn: int
+    run_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted(RunEvent):
+    """A run begins.
+
+    Attributes:
+        task: What the user asked for.
+        model: Name of the model.
+    """
+
+    task: str
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnStarted(RunEvent):
+    """The model is asked for a turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftUpdated(RunEvent):
+    """The canvas after one denoising step.
+
+    Attributes:
+        draft: The canvas.
+    """
+
+    draft: Draft
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageUpdated(RunEvent):
+    """The model wrote a turn.
+
+    Attributes:
+        usage: What the run has cost so far.
+        turn_usage: What this turn cost.
+    """
+
+    usage: Usage
+    turn_usage: Usage
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallReady(RunEvent):
+    """The model wrote a tool call; nothing has run yet.
+
+    Attributes:
+        call: The call as written.
+    """
+
+    call: ToolCall
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallRunning(RunEvent):
+    """A tool starts. A call that is refused, unknown or wrongly filled never gets here.
+
+    Attributes:
+        call: The call as approved; an approver may have changed its arguments.
+    """
+
+    call: ToolCall
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallProgressed(RunEvent):
+    """A running tool reports how far it is.
+
+    Attributes:
+        call: The call.
+        message: What the tool says.
+        fraction: How much is done, from 0 to 1, if the tool knows.
+    """
+
+    call: ToolCall
+    message: str
+    fraction: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallFinished(RunEvent):
+    """A tool call has its result.
+
+    Attributes:
+        call: The call.
+        result: What goes back to the model.
+        duration_s: Seconds from `CallReady` to here, waiting included.
+    """
+
+    call: ToolCall
+    result: ToolResult
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputRejected(RunEvent):
+    """The answer cannot be used; the model is told why and asked again.
+
+    Attributes:
+        text: The answer as written.
+        problem: What the model is told.
+    """
+
+    text: str
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputReady(RunEvent):
+    """The run has its output.
+
+    Attributes:
+        output: A value of the agent's output type.
+    """
+
+    output: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished(RunEvent):
+    """The last event of a run.
+
+    Attributes:
+        reason: How it ended.
+        usage: What it cost.
+        duration_s: Seconds it took.
+        error: Message of the error, if there was one.
+    """
+
+    reason: RunEnd
+    usage: Usage
+    duration_s: float
+    error: str = ""
+
+
+Event: TypeAlias = (
+    RunStarted
+    | TurnStarted
+    | DraftUpdated
+    | UsageUpdated
+    | CallReady
+    | CallRunning
+    | CallProgressed
+    | CallFinished
+    | OutputRejected
+    | OutputReady
+    | RunFinished
+)
+"""Any event of a run; match on the class."""
