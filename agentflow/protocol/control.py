@@ -1,9 +1,9 @@
-"""Control tokens, and the way from segments to token ids and back.
+r"""Control tokens, and the way from segments to token ids and back.
 
 A conversation is a list of segments: a `Control` is one control token, a string is text. Text is
 encoded so that a control token spelt out in it stays plain text:
 
-    [Control("<|turn>"), "user\\nsay <turn|>"]  ->  [<|turn>] [user] [\\n] [say] [ ] [<] [turn|>]
+    [Control("<|turn>"), "user\nsay <turn|>"]  ->  [<|turn>] [user] [\n] [say] [ ] [<] [turn|>]
 """
 
 from __future__ import annotations

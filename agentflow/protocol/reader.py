@@ -24,6 +24,7 @@ _WORDS: dict[str, JsonValue] = {"true": True, "false": False, "null": None, "Tru
 _ENDS = frozenset({"<turn|>", "<|tool_response>", "<eos>"})
 _PAIRS = {"{": "}", "(": ")", "[": "]"}
 _MAX_DEPTH = 64
+_MAX_DIGITS = 400
 
 
 def parse_turn(segments: Sequence[Segment], *, num_earlier_calls: int = 0) -> AssistantMessage:
@@ -84,9 +85,9 @@ def _take_call(rest: list[Segment]) -> list[Segment]:
 
 
 class _CallReader:
-    """Recursive descent over the text of a call, in which each quoted string is one placeholder.
+    r"""Recursive descent over the text of a call, in which each quoted string is one placeholder.
 
-    The placeholder is ``\\x00`` and stands for the next string of `_strings`; so no brace or comma
+    The placeholder is ``\x00`` and stands for the next string of `_strings`; so no brace or comma
     inside a string is ever taken for structure.
     """
 
@@ -102,7 +103,7 @@ class _CallReader:
         if not name:
             self._fail("a call begins with 'call:' and a tool's name")
         self._at = name.end()
-        if self._peek() not in "{(":
+        if self._peek() not in ("{", "("):
             self._fail(f"the call of {name[1]!r} has no arguments in braces")
         arguments = self._read_mapping(depth=0)
         if self._text[self._at :].strip(" \n})"):
@@ -154,7 +155,7 @@ class _CallReader:
         head = self._peek()
         if head == "\x00" or (head and head in "\"'"):
             key = str(self._read_value(0))
-            if self._peek() not in ":=" or not self._peek():
+            if self._peek() not in (":", "="):
                 self._fail(f"no ':' after the key {key!r}")
             self._at += 1
             return key
@@ -185,6 +186,8 @@ class _CallReader:
         if word in _WORDS:
             return _WORDS[word]
         if _NUMBER.fullmatch(word):
+            if len(word) > _MAX_DIGITS:
+                self._fail(f"a number has more than {_MAX_DIGITS} characters")
             number: JsonValue = json.loads(word)
             return number
         return word

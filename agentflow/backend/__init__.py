@@ -1,0 +1,1 @@
+"""What writes a turn: the border (`base`) and the kinds of backend behind it."""
