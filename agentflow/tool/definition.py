@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from typing_extensions import ParamSpec
 
 from agentflow.errors import ToolDefinitionError, ToolExecutionError
+from agentflow.tool.schema import describe_problems
 from agentflow.tool.signature import Signature, read_signature
 from agentflow.types import JsonValue, ToolSpec
 
@@ -125,23 +126,12 @@ class Tool(Generic[P, R]):
         try:
             return self.signature.adapter.validate_python(dict(arguments))
         except ValidationError as error:
-            problems = "; ".join(_describe(detail) for detail in error.errors(include_url=False)[:8])
+            problems = describe_problems(error, root="arguments")
             raise ToolExecutionError(
                 f"{self.name} was called with wrong arguments: {problems}. Correct the arguments and call it again."
             ) from error
         except RecursionError as error:
             raise ToolExecutionError(f"{self.name} was called with arguments that nest too deep.") from error
-
-
-def _describe(detail: Any) -> str:
-    """Say one validation error in words that a model can use."""
-    place = ".".join(str(part) for part in detail["loc"]) or "arguments"
-    if detail["type"] == "missing":
-        return f"{place} is required and missing"
-    if detail["type"] == "extra_forbidden":
-        return f"{place} is not an argument of this tool"
-    given = repr(detail["input"])
-    return f"{place}: {detail['msg']}, got {given if len(given) <= 80 else given[:77] + '...'}"  # noqa: PLR2004 # one line of text
 
 
 @overload

@@ -15,17 +15,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn, NotRequired, Required, get_args, get_origin, get_type_hints
 
 import docstring_parser
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, with_config
 from pydantic.errors import PydanticInvalidForJsonSchema
-from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 from typing_extensions import TypedDict
 
 from agentflow.errors import ToolDefinitionError
 from agentflow.tool.context import RunContext
-
-_VALUE_KEYWORDS = frozenset({"default", "const", "enum", "examples"})  # their values are data, not schemas
-_NAME_MAPS = frozenset({"properties", "$defs", "patternProperties"})  # their keys are names, not keywords
+from agentflow.tool.schema import plain_json_schema
 
 
 @dataclass(frozen=True)
@@ -85,8 +82,6 @@ def _lift_description(hint: Any) -> Any:
     """Let ``Annotated[str, "Name of the city"]`` mean a description, as it does elsewhere."""
     if get_origin(hint) is not Annotated:
         return hint
-    from pydantic import Field
-
     base, *metadata = get_args(hint)
     return Annotated[(base, *(Field(description=m) if isinstance(m, str) else m for m in metadata))]
 
@@ -128,19 +123,11 @@ def _make_adapter(
         ) from error
 
 
-class _PlainJsonSchema(GenerateJsonSchema):
-    """A schema without the titles that pydantic derives from names: they cost tokens and say nothing."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 # the name is pydantic's
-        """Never set one."""
-        return False
-
-
 def _make_schema(
     adapter: TypeAdapter[dict[str, Any]], parameters: list[inspect.Parameter], docs: Mapping[str, str], name: str
 ) -> dict[str, Any]:
     try:
-        schema: dict[str, Any] = _without_titles(adapter.json_schema(schema_generator=_PlainJsonSchema))
+        schema = plain_json_schema(adapter)
     except PydanticInvalidForJsonSchema as error:
         raise ToolDefinitionError(f"tool {name!r}: {error.message}", hint="take plain values instead") from error
     properties = schema.setdefault("properties", {})
@@ -158,17 +145,3 @@ def _set_default(member: dict[str, Any], default: Any) -> None:
         member["default"] = to_jsonable_python(default)
     except PydanticSerializationError:
         return
-
-
-def _without_titles(schema: Any, *, is_name_map: bool = False) -> Any:
-    if isinstance(schema, list):
-        return [_without_titles(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        key: value
-        if key in _VALUE_KEYWORDS and not is_name_map
-        else _without_titles(value, is_name_map=key in _NAME_MAPS and not is_name_map)
-        for key, value in schema.items()
-        if is_name_map or key != "title"
-    }
