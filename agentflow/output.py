@@ -45,7 +45,7 @@ class OutputType(Generic[T]):
         self.schema: JsonSchema | None
         if output_type is str:
             self.schema = None
-        elif is_schema:
+        elif isinstance(output_type, Mapping):
             self.schema = dict(output_type)
             _check_schema(self.schema)
         else:
