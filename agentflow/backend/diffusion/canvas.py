@@ -1,0 +1,164 @@
+"""The state of one turn in the making: a row of the batch, its open canvas and what it has committed.
+
+A row knows its request as numbers only: budget, constraint, seed. It decides when its canvas has settled and what is
+committed; the forward passes and the mathematics of a step are made for all rows together, in `step`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from agentflow.backend.diffusion.denoiser import Context, Denoiser
+from agentflow.backend.diffusion.sampler import SamplerConfig, draw_noise
+from agentflow.constraint import Constraint
+
+
+class CanvasView(NamedTuple):
+    """A canvas after a denoising step, for those who watch; tensors of shape ``(L,)``.
+
+    Attributes:
+        tokens: Token ids, int64; open positions hold noise.
+        is_accepted: Positions that the sampler keeps, bool.
+        is_forced: Positions at which the schema leaves no choice, bool.
+        step: Steps done, from 1.
+        canvas_index: Which canvas of the turn, from 0.
+        is_committed: Whether the tokens are final.
+    """
+
+    tokens: Tensor
+    is_accepted: Tensor
+    is_forced: Tensor
+    step: int
+    canvas_index: int
+    is_committed: bool = False
+
+
+@dataclass(kw_only=True)
+class RowCounts:
+    """What a row has cost so far; see `agentflow.types.Usage` for the meaning of the fields."""
+
+    num_canvases: int = 0
+    denoising_steps: int = 0
+    constraint_time_s: float = 0.0
+    log_partition: float = 0.0
+
+
+@dataclass(kw_only=True, eq=False)
+class Row:
+    """One turn in the making.
+
+    Attributes:
+        prompt_ids: What stands before the turn.
+        max_new_tokens: Budget of the turn, the end token included.
+        end_ids: Tokens that end a turn.
+        config: How to denoise.
+        generator: Source of every draw of this row, on the device of the network.
+        constraint: Automaton that the turn must follow, or ``None``.
+        state: State of the automaton after the committed tokens.
+        observe: Told about every step of the row.
+        committed: The turn so far; nothing stands behind the end token.
+        context: What the network has read: prompt and finished canvases.
+        tokens: The open canvas, ``(L,)`` int64.
+        signal: Its self-conditioning signal, ``(L, H)``.
+        step: Denoising steps done on it.
+        best: The most probable canvas of the last step that computed one, ``(L,)``.
+        num_unchanged: Steps for which `best` has stayed the same.
+    """
+
+    prompt_ids: list[int]
+    max_new_tokens: int
+    end_ids: frozenset[int]
+    config: SamplerConfig
+    generator: Generator
+    constraint: Constraint | None = None
+    state: int = 0
+    observe: Callable[[CanvasView], None] | None = None
+    committed: list[int] = field(default_factory=list)
+    counts: RowCounts = field(default_factory=RowCounts)
+    is_finished: bool = False
+    context: Context = field(init=False)
+    tokens: Tensor = field(init=False)
+    signal: Tensor = field(init=False)
+    best: Tensor = field(init=False)
+    step: int = field(default=0, init=False)
+    num_unchanged: int = field(default=0, init=False)
+
+    @property
+    def num_tokens_left(self) -> int:
+        """Tokens that the turn may still take."""
+        return self.max_new_tokens - len(self.committed)
+
+    @property
+    def num_steps_left(self) -> int:
+        """Steps that the canvas may still take, the one to come included."""
+        return self.config.max_denoising_steps - self.step
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the turn has its end token."""
+        return bool(self.committed) and self.committed[-1] in self.end_ids
+
+    def open(self, denoiser: Denoiser) -> None:
+        """Read the prompt and open the first canvas."""
+        self.context = denoiser.open_context()
+        denoiser.read_inplace(self.context, self.prompt_ids)
+        self._open_canvas(denoiser)
+
+    def _open_canvas(self, denoiser: Denoiser) -> None:
+        length, device = denoiser.canvas_length, denoiser.device
+        self.tokens = draw_noise(
+            length, vocab_size=denoiser.vocab_size, generators=[self.generator], device=device
+        ).squeeze(0)  # (L,)
+        self.signal = torch.zeros(length, denoiser.hidden_size, dtype=denoiser.dtype, device=device)  # (L, H)
+        self.best = torch.full((length,), -1, device=device)  # (L,)
+        self.step = 0
+        self.num_unchanged = 0
+        self.counts.num_canvases += 1
+
+    def is_settled(self, *, best: Tensor, is_same: bool, is_confident: bool, is_sharp: bool) -> bool:
+        """Take note of a step's best canvas and say whether to stop.
+
+        Args:
+            best: The most probable canvas, ``(L,)``.
+            is_same: Whether it equals the one of the step before.
+            is_confident: Whether the mean entropy is below the threshold.
+            is_sharp: Whether every position by itself is.
+        """
+        self.num_unchanged = self.num_unchanged + 1 if is_same else 0
+        self.best = best
+        is_stable = self.num_unchanged >= self.config.stability_threshold
+        return is_sharp or (is_stable and is_confident) or self.num_steps_left == 0
+
+    def commit(self, token_ids: list[int], denoiser: Denoiser) -> None:
+        """Take a settled canvas as text; open the next one where the turn goes on.
+
+        Args:
+            token_ids: All tokens of the canvas.
+            denoiser: Reads the canvas if another one follows.
+        """
+        kept = token_ids[: _num_kept(token_ids, self.end_ids, self.num_tokens_left)]
+        self.committed += kept
+        if self.is_ended or self.num_tokens_left == 0:
+            self.is_finished = True
+            return
+        if self.constraint is not None:
+            self.state = self.constraint.advance(self.state, kept)
+        denoiser.read_inplace(self.context, token_ids)
+        self._open_canvas(denoiser)
+
+    def num_canvases_needed(self, canvas_length: int) -> int:
+        """Most canvases that the budget can fill."""
+        return math.ceil(self.max_new_tokens / canvas_length)
+
+
+def _num_kept(token_ids: list[int], end_ids: frozenset[int], num_tokens_left: int) -> int:
+    for i, token_id in enumerate(token_ids[:num_tokens_left]):
+        if token_id in end_ids:
+            return i + 1
+    return min(len(token_ids), num_tokens_left)
