@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
-from agentflow.tool import Tool, tool
+from agentflow import Tool, tool
 
 _MAX_LENGTH: Final = 1_000
 """Characters of an expression."""
@@ -85,6 +85,7 @@ class _Parser:
     """Reads one expression and computes it on the way."""
 
     def __init__(self, expression: str) -> None:
+        self._text = expression
         self._tokens = _tokenize(expression)
         self._index = 0
         self._depth = 0
@@ -139,10 +140,16 @@ class _Parser:
         return value
 
     def _is_percentage(self) -> bool:
-        """Whether the next token is a per cent sign with no operand behind it."""
+        """Whether the next token is a per cent sign with no operand behind it.
+
+        Before another sign, spaces tell: ``10% - 3`` subtracts from a percentage, ``10 % -3`` is a remainder.
+        """
         if self._next.text != "%":
             return False
         after = self._tokens[self._index + 1]
+        if after.text in {"+", "-"}:
+            position = self._next.position
+            return self._text[position + 1].isspace() and not self._text[position - 1].isspace()
         return after.kind == "end" or (after.kind == "sign" and after.text != "(")
 
     def _operand(self) -> Fraction:
@@ -224,7 +231,7 @@ def _non_zero(value: Fraction) -> Fraction:
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction:
     if exponent.denominator != 1:
-        return _through_float(lambda: float(base) ** float(exponent), f"{float(base):g} ** {float(exponent):g}")
+        return _through_float(lambda: float(base) ** float(exponent), f"{_shown(base)} ** {_shown(exponent)}")
     if exponent < 0:
         _non_zero(base)
     num_bits = max(base.numerator.bit_length(), base.denominator.bit_length())

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
-from agentflow.tool import Tool, tool
+from agentflow import Tool, tool
 
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MAX_DAYS: Final = date.max.toordinal()
@@ -68,7 +68,7 @@ def add_days(date: str, days: int) -> dict[str, str]:
     """
     start = _parse_date(date)
     if not -_MAX_DAYS <= days <= _MAX_DAYS or not 1 <= start.toordinal() + days <= _MAX_DAYS:
-        raise ValueError(f"{date} plus {str(days)[:20]} days is outside the years 1 to 9999; use fewer days")
+        raise ValueError(f"{date} plus that many days is outside the years 1 to 9999; use fewer days")
     return {"date": (start + timedelta(days=days)).isoformat()}
 
 

@@ -19,8 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from agentflow.errors import ConfigurationError, ToolDeniedError
-from agentflow.tool import Tool, tool
+from agentflow import Tool, ToolDeniedError, tool
+from agentflow.errors import ConfigurationError
 
 _MAX_PATH_LENGTH: Final = 1_000
 _MAX_DEPTH: Final = 30
@@ -73,7 +73,10 @@ class _Folder:
         """
         names = _split(path)
         with self._open_folder(names, path) as folder:
-            return {"files": ["/".join([*names, entry]) for entry in _entries(folder)]}
+            entries = _entries(folder)
+        if len(entries) > _MAX_LISTED:
+            raise ValueError(f"{_shown(path)} holds more than {_MAX_LISTED} files; list a folder inside it")
+        return {"files": ["/".join([*names, entry]) for entry in sorted(entries)]}
 
     def read_file(self, path: str) -> dict[str, str]:
         """Read a text file.
@@ -84,9 +87,7 @@ class _Folder:
         *parents, name = _split_file(path)
         with self._open_folder(parents, path) as folder, _explained(path, folder, name):
             descriptor = os.open(name, _READ | _NO_LINK | os.O_NONBLOCK, dir_fd=folder)  # a pipe would wait
-            with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor has no path
-                _require_regular(path, os.fstat(descriptor))
-                content = file.read(self._max_size_bytes + 1)
+            content = _read_regular(path, descriptor, self._max_size_bytes + 1)
         self._require_size(path, len(content))
         return {"text": _decode(path, content)}
 
@@ -170,7 +171,7 @@ def _explained(path: str, folder: int, name: str) -> Iterator[None]:
             raise ToolDeniedError(f"{_shown(path)} goes through a symbolic link, which is not followed") from error
         match error.errno:
             case errno.ENOENT:
-                near = ", ".join(_entries(folder)[:_MAX_SHOWN]) or "nothing"
+                near = ", ".join(sorted(_entries(folder))[:_MAX_SHOWN]) or "nothing"
                 raise ValueError(f"{_shown(path)} does not exist; the folder holds: {near}") from error
             case errno.ENOTDIR:
                 raise ValueError(f"{_shown(path)}: {name!r} is a file, not a folder") from error
@@ -190,7 +191,7 @@ def _is_link(folder: int, name: str) -> bool:
 
 
 def _entries(folder: int) -> list[str]:
-    """Names in an open folder, folders with a slash behind; links and special files are left out."""
+    """Names in an open folder up to one past the limit, folders with a slash; links and special files are left out."""
     names = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -199,8 +200,8 @@ def _entries(folder: int) -> list[str]:
             elif entry.is_file(follow_symlinks=False):
                 names.append(_printable(entry.name))
             if len(names) > _MAX_LISTED:
-                raise ValueError(f"the folder holds more than {_MAX_LISTED} files; ask for a folder inside it")
-    return sorted(names)
+                break
+    return names
 
 
 def _printable(name: str) -> str:
@@ -216,6 +217,16 @@ def _require_regular(path: str, status: os.stat_result) -> None:
         raise ValueError(f"{_shown(path)} is a folder; list it with list_files")
     if not stat.S_ISREG(status.st_mode):
         raise ToolDeniedError(f"{_shown(path)} is a device, pipe or socket; only regular files are allowed")
+
+
+def _read_regular(path: str, descriptor: int, max_bytes: int) -> bytes:
+    """Read an open file from its start and close it, whatever it is."""
+    try:
+        _require_regular(path, os.fstat(descriptor))
+        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 - a descriptor has no path
+            return file.read(max_bytes)
+    finally:
+        os.close(descriptor)
 
 
 def _decode(path: str, content: bytes) -> str:

@@ -17,31 +17,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self
 
+from agentflow import Tool, tool
 from agentflow.errors import ConfigurationError
-from agentflow.tool import Tool, tool
 
 _MAX_TITLE_LENGTH: Final = 200
 """Characters of a title or to-do item."""
 _MAX_TEXT_LENGTH: Final = 100_000
 """Characters of a note."""
-_MAX_ENTRIES: Final = 1_000
-"""Notes, and to-do items."""
 _MAX_SHOWN: Final = 20
 """Titles listed in a message."""
 
 _TURN = threading.RLock()  # one for all notebooks: two of them may stand on the same file
 
 
-def notes(path: str | os.PathLike[str] | None = None) -> list[Tool[..., Any]]:
+def notes(path: str | os.PathLike[str] | None = None, *, max_entries: int = 1_000) -> list[Tool[..., Any]]:
     """Make the tools ``add_note``, ``read_note``, ``list_notes``, ``add_todo``, ``list_todos`` and ``complete_todo``.
 
     Args:
         path: JSON file that keeps them, made when first written; ``None`` keeps them in memory.
+        max_entries: Most notes, and most to-do items.
 
     Raises:
         ConfigurationError: The file is there and holds something else, or its folder is missing.
     """
-    book = _Notebook(None if path is None else Path(path))
+    if max_entries < 1:
+        raise ConfigurationError(f"max_entries must be at least 1, got {max_entries}")
+    book = _Notebook(None if path is None else Path(path).absolute(), max_entries)
     methods = (book.add_note, book.read_note, book.list_notes, book.add_todo, book.list_todos, book.complete_todo)
     return [tool(is_idempotent=True)(method) for method in methods]
 
@@ -89,10 +90,11 @@ class _State:
 class _Notebook:
     """The tools over one state."""
 
-    def __init__(self, path: Path | None) -> None:
-        if path is not None and not path.absolute().parent.is_dir():
+    def __init__(self, path: Path | None, max_entries: int) -> None:
+        if path is not None and not path.parent.is_dir():
             raise ConfigurationError(f"the folder of {str(path)!r} does not exist; make it first")
         self._path = path
+        self._max_entries = max_entries
         self._memory = _State({}, [])
         self._read()
 
@@ -109,7 +111,7 @@ class _Notebook:
         def save(state: _State) -> dict[str, str]:
             old = _find(title, state.notes)
             if old is None:
-                _require_room("notes", len(state.notes))
+                self._require_room("notes", len(state.notes))
             else:
                 del state.notes[old]
             state.notes[title] = text
@@ -140,7 +142,7 @@ class _Notebook:
 
         def add(state: _State) -> dict[str, str]:
             if _find(item, state.todos) is None:  # adding twice is harmless, so that a call can be made again
-                _require_room("to-do items", len(state.todos))
+                self._require_room("to-do items", len(state.todos))
                 state.todos.append(item)
             return {"added": item}
 
@@ -163,6 +165,10 @@ class _Notebook:
             return {"done": found}
 
         return self._change(complete)
+
+    def _require_room(self, name: str, num_entries: int) -> None:
+        if num_entries >= self._max_entries:
+            raise ValueError(f"there are {num_entries} {name}, which is the limit; complete or replace some")
 
     def _read(self) -> _State:
         with _TURN:
@@ -200,11 +206,6 @@ def _checked(name: str, value: str, max_length: int) -> str:
     except UnicodeEncodeError as error:
         raise ValueError(f"the {name} holds half of a character pair at {error.start}; write valid Unicode") from error
     return value
-
-
-def _require_room(name: str, num_entries: int) -> None:
-    if num_entries >= _MAX_ENTRIES:
-        raise ValueError(f"there are {num_entries} {name}, which is the limit; complete or replace some")
 
 
 def _key(name: str) -> str:

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from agentflow.errors import ConfigurationError, ToolDeniedError
-from agentflow.tool import Tool, tool
+from agentflow import Tool, ToolDeniedError, tool
+from agentflow.errors import ConfigurationError
 
 _Value: TypeAlias = int | float | str | None
 

@@ -24,8 +24,8 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from agentflow.errors import ConfigurationError, ToolDeniedError
-from agentflow.tool import Tool, tool
+from agentflow import Tool, ToolDeniedError, tool
+from agentflow.errors import ConfigurationError
 from agentflow_tools._addresses import Address, is_odd_number, is_public
 from agentflow_tools._html import html_to_text
 
