@@ -30,6 +30,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from agentflow.types import Message
+
 
 class AgentflowError(Exception):
     """Base of all errors of agentflow.
@@ -37,10 +39,12 @@ class AgentflowError(Exception):
     Attributes:
         retryable: Whether the same call may succeed when made again.
         hint: One line that says what to do; shown below the message in tracebacks.
+        messages: The conversation up to here if an agent's run failed; it can be passed on as history.
     """
 
     retryable: ClassVar[bool] = False
     hint: str = ""
+    messages: tuple[Message, ...] = ()
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         """Make the error; `hint` overrides the one of the class."""

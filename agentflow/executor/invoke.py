@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import anyio
-from anyio import from_thread
 from anyio.lowlevel import EventLoopToken, current_token
 
 from agentflow.tool import Progress
@@ -70,7 +69,7 @@ def _drain_sync(values: Iterator[Any], report: Report, token: EventLoopToken) ->
         except StopIteration as end:
             return result if end.value is None else end.value
         if isinstance(value, Progress):
-            from_thread.run_sync(report, value, token=token)
+            post(token, partial(report, value))
         else:
             result = value
 
@@ -85,13 +84,22 @@ async def _call_in_thread(call: Callable[[], Any], token: EventLoopToken) -> Any
             outcome[0] = call()
         except BaseException as error:  # noqa: BLE001 # it is raised again where the result is awaited
             outcome[1] = error
-        try:
-            from_thread.run_sync(is_done.set, token=token)
-        except RuntimeError:
-            return  # the event loop has ended; nobody waits
+        post(token, is_done.set)
 
     threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True, name="agentflow tool").start()
     await is_done.wait()
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+def post(token: EventLoopToken, call: Callable[[], Any]) -> None:
+    """Have `call` called soon in the event loop of `token`, from any thread, in the order posted."""
+    loop = token.native_token
+    try:
+        if hasattr(loop, "call_soon_threadsafe"):
+            loop.call_soon_threadsafe(call)  # asyncio
+        else:
+            loop.run_sync_soon(call)  # type: ignore[attr-defined] # trio
+    except RuntimeError:
+        return  # the event loop has ended; nobody waits

@@ -1,0 +1,13 @@
+"""Agents: a model, instructions and tools that work on a task until there is an output.
+
+The loop asks a backend for a turn, has the executor run its calls, and goes on until the answer passes.
+How turns are written, how tools run and how many agents share a machine are others' matters.
+"""
+
+from agentflow.agent.agent import Agent
+from agentflow.agent.limits import Limits
+from agentflow.agent.loop import turn_seed
+from agentflow.agent.result import RunResult
+from agentflow.agent.stream import RunStream
+
+__all__ = ["Agent", "Limits", "RunResult", "RunStream", "turn_seed"]

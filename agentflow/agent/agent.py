@@ -1,0 +1,241 @@
+"""`Agent`: what is defined once and run many times."""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any, Generic, TypeAlias, TypeVar, overload
+
+import anyio
+from anyio.lowlevel import current_token
+
+from agentflow.agent.limits import Limits
+from agentflow.agent.loop import Job, Loop, OutputCheck
+from agentflow.agent.models import ModelSource, find_backend
+from agentflow.agent.observer import EventObserver, Observer
+from agentflow.agent.result import OutputT, RunResult
+from agentflow.agent.stream import RunStream, open_stream
+from agentflow.agent.transcript import Transcript
+from agentflow.errors import ConfigurationError
+from agentflow.executor import MAX_RESULT_CHARS, Approver, Executor
+from agentflow.output import OutputType
+from agentflow.tool import RunContext, Tool, ToolSource, collect_tools, tool
+from agentflow.tool.context import DepsT
+from agentflow.types import GenerationSettings, JsonSchema, Message
+
+Instructions: TypeAlias = str | Callable[[RunContext[Any]], str | Awaitable[str]]
+"""A text, or a function of the run's context that gives one; sync or async."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Agent(Generic[DepsT, OutputT]):
+    """A model with instructions and tools. Running it changes nothing in it, so one agent may run many times at once.
+
+    Attributes:
+        name: For events, messages and reports.
+        deps_type: Type of the dependencies, for type checkers and readers.
+        limits: How far a run may go.
+    """
+
+    def __init__(
+        self,
+        model: ModelSource,
+        *,
+        instructions: Instructions = "",
+        tools: Iterable[ToolSource] = (),
+        output_type: type[OutputT] | JsonSchema | Any = str,
+        deps_type: type[DepsT] | None = None,
+        name: str = "agent",
+        settings: GenerationSettings | None = None,
+        limits: Limits | None = None,
+        output_retries: int = 2,
+        approve: Approver | None = None,
+        max_concurrency: int | None = 16,
+        max_result_chars: int = MAX_RESULT_CHARS,
+    ) -> None:
+        """Define an agent. Nothing is loaded before the first run.
+
+        Args:
+            model: A model, a backend, or a name such as ``"embedded"`` that is loaded when first needed.
+            instructions: What the model is told above every conversation.
+            tools: Tools, functions, toolsets.
+            output_type: What the answer must be: `str`, a pydantic model, dataclass, TypedDict, union or JSON Schema.
+            deps_type: Type of the dependencies, for type checkers only.
+            name: For people.
+            settings: How to generate; a seed makes runs repeatable.
+            limits: How far a run may go.
+            output_retries: Bad answers after which the model is told what is wrong and asked again.
+            approve: Asked before a tool that needs approval runs; without it such calls are refused.
+            max_concurrency: Most calls of one turn that run at once.
+            max_result_chars: Characters of one result that the model is shown.
+
+        Raises:
+            ConfigurationError: An option has a wrong value.
+            ToolDefinitionError: Something in `tools` cannot become a tool.
+            InvalidSchemaError: `output_type` is a mapping but no JSON Schema.
+        """
+        if output_retries < 0:
+            raise ConfigurationError(f"output_retries must be at least 0, got {output_retries!r}")
+        self.name = name
+        self.deps_type = deps_type
+        self.limits = limits or Limits()
+        self._model = model
+        self._instructions = instructions
+        self._tools = collect_tools(tools)
+        self._output_type: OutputType[OutputT] = OutputType(output_type)
+        self._output_checks: tuple[OutputCheck, ...] = ()
+        self._settings = settings or GenerationSettings()
+        self._output_retries = output_retries
+        self._make_executor = partial(Executor, max_concurrency=max_concurrency, max_result_chars=max_result_chars)
+        self._approve = approve
+        self._make_executor(())  # checks the bounds
+
+    @property
+    def tools(self) -> tuple[Tool[..., Any], ...]:
+        """The tools, in the order the model sees them."""
+        return self._tools
+
+    @overload
+    def tool(self, function: F, /) -> F: ...
+    @overload
+    def tool(self, function: None = None, /, **options: Any) -> Callable[[F], F]: ...
+    def tool(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """Add a function to the tools: ``@agent.tool`` or ``@agent.tool(timeout_s=5)``; the function stays a function.
+
+        Raises:
+            ToolDefinitionError: The function cannot become a tool, or its name is taken.
+        """
+        if function is None:
+            return partial(self._add_tool, **options)
+        return self._add_tool(function)
+
+    def _add_tool(self, function: F, **options: Any) -> F:
+        self._tools = collect_tools([*self._tools, tool(**options)(function)])
+        return function
+
+    def output_validator(self, function: F) -> F:
+        """Add a check of the output: ``function(output)`` or ``function(context, output)``, sync or async.
+
+        It returns the output to use. It raises `OutputValidationError` to tell the model what is wrong and ask again.
+        """
+        self._output_checks = (*self._output_checks, _make_check(function))
+        return function
+
+    async def run(
+        self,
+        task: str,
+        *,
+        deps: DepsT = None,  # type: ignore[assignment] # None is the default dependency type
+        history: Sequence[Message] = (),
+        settings: GenerationSettings | None = None,
+        limits: Limits | None = None,
+        model: ModelSource | None = None,
+        approve: Approver | None = None,
+        on_event: EventObserver | None = None,
+    ) -> RunResult[OutputT]:
+        """Work on `task` until there is an output.
+
+        Args:
+            task: What the user asks for.
+            deps: Dependencies for tools, instructions and validators; see `RunContext`.
+            history: Conversation to continue, such as ``result.messages`` of an earlier run.
+            settings: In place of the agent's.
+            limits: In place of the agent's.
+            model: In place of the agent's.
+            approve: In place of the agent's.
+            on_event: Told of everything that happens, in the event loop.
+
+        Raises:
+            LimitExceededError: A limit was reached.
+            ModelOutputError: The answer was bad more often than `output_retries` allows.
+            AgentflowError: The model cannot be loaded, or it failed. An error raised during the
+                run carries the conversation in `messages`.
+        """
+        backend = await find_backend(self._model if model is None else model)
+        settings, run_id = settings or self._settings, uuid.uuid4().hex
+        context = RunContext(deps=deps, agent=self.name, run_id=run_id, task=task, settings=settings)
+        instructions = await _resolve(self._instructions, context)
+        job = Job(
+            backend=backend,
+            executor=self._make_executor(self._tools, approve=approve or self._approve),
+            tools=tuple(t.spec for t in self._tools),
+            output_type=self._output_type,
+            output_checks=self._output_checks,
+            output_retries=self._output_retries,
+            limits=limits or self.limits,
+            settings=settings,
+            task=task,
+            deps=deps,
+            agent=self.name,
+            run_id=run_id,
+        )
+        transcript = Transcript(history, instructions=instructions, task=task)
+        observer = Observer(on_event, agent=self.name, run_id=run_id)
+        return await Loop(job=job, transcript=transcript, observer=observer).run()
+
+    def run_sync(self, task: str, **options: Any) -> RunResult[OutputT]:
+        """Run from code that is not async; takes what `run` takes.
+
+        Raises:
+            ConfigurationError: An event loop is already running in this thread.
+        """
+        if _is_in_event_loop():
+            raise ConfigurationError(
+                "run_sync was called inside a running event loop, which it would block\n"
+                f"  you wrote:  {self.name}.run_sync({task[:40]!r})\n"
+                f"  you want:   await {self.name}.run({task[:40]!r})",
+                hint="notebooks run an event loop too: use await there",
+            )
+        return anyio.run(partial(self.run, task, **options))
+
+    def stream(self, task: str, **options: Any) -> AbstractAsyncContextManager[RunStream[OutputT]]:
+        """Run and iterate over the events as they happen; takes what `run` takes.
+
+            async with agent.stream("...") as events:
+                async for event in events:
+                    print(event)
+            print(events.result.output)
+
+        Leaving the block early cancels the run and everything that it started.
+        """
+        return open_stream(lambda tell: self.run(task, **{**options, "on_event": _both(tell, options.get("on_event"))}))
+
+
+async def _resolve(instructions: Instructions, context: RunContext[Any]) -> str:
+    if isinstance(instructions, str):
+        return instructions
+    text = instructions(context)
+    return await text if inspect.isawaitable(text) else text
+
+
+def _make_check(function: Callable[..., Any]) -> OutputCheck:
+    takes_context = len(inspect.signature(function).parameters) > 1
+
+    async def check(context: RunContext[Any], output: Any) -> Any:
+        checked = function(context, output) if takes_context else function(output)
+        return await checked if inspect.isawaitable(checked) else checked
+
+    return check
+
+
+def _both(first: EventObserver, second: EventObserver | None) -> EventObserver:
+    if second is None:
+        return first
+
+    def tell(event: Any) -> None:
+        first(event)
+        second(event)
+
+    return tell
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        current_token()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,291 @@
+"""One run: generate, execute, record, until an answer passes.
+
+    ┌─> generate a turn ─┬─ it calls tools: execute them, record the results ──┐
+    │                    ├─ it answers, and the answer passes: output          │
+    │                    └─ it answers otherwise: record what is wrong ────────┤
+    └──────────────────────────────────────────────────────────────────────────┘
+
+Everything that changes during a run lives here; the agent itself is never changed by running.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+
+from agentflow.agent.limits import Limits
+from agentflow.agent.observer import Observer
+from agentflow.agent.result import RunResult
+from agentflow.agent.transcript import Transcript
+from agentflow.backend.base import Backend
+from agentflow.errors import (
+    AgentflowError,
+    LimitExceededError,
+    MalformedOutputError,
+    ModelOutputError,
+    OutputValidationError,
+    TruncatedOutputError,
+)
+from agentflow.events import (
+    CallFinished,
+    Event,
+    OutputReady,
+    OutputRejected,
+    RunEnd,
+    RunFinished,
+    RunStarted,
+    TurnStarted,
+    UsageUpdated,
+)
+from agentflow.executor import Executor
+from agentflow.output import OutputType
+from agentflow.tool import RunContext
+from agentflow.types import (
+    AssistantMessage,
+    Generation,
+    GenerationRequest,
+    GenerationSettings,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    Usage,
+)
+
+OutputCheck = Callable[[RunContext[Any], Any], Awaitable[Any]]
+"""Takes a parsed output and gives back the output to use; raises `OutputValidationError` to ask for another try."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything that a run needs and does not change.
+
+    Attributes:
+        backend: Writes the turns.
+        executor: Runs the calls.
+        tools: What the model is told of the tools.
+        output_type: What the answer must be.
+        output_checks: Run on the parsed answer, in order.
+        output_retries: Answers that may be bad before the run fails.
+        limits: How far the run may go.
+        settings: How to generate.
+        task: What the user asked for.
+        deps: The caller's dependencies.
+        agent: Name of the agent.
+        run_id: Unique per run.
+    """
+
+    backend: Backend
+    executor: Executor
+    tools: tuple[ToolSpec, ...]
+    output_type: OutputType[Any]
+    output_checks: tuple[OutputCheck, ...]
+    output_retries: int
+    limits: Limits
+    settings: GenerationSettings
+    task: str
+    deps: Any
+    agent: str
+    run_id: str
+
+
+@dataclass(kw_only=True)
+class Loop:
+    """One run of a `Job`."""
+
+    job: Job
+    transcript: Transcript
+    observer: Observer
+    usage: Usage = field(default_factory=Usage)
+    num_rejected: int = 0
+    finished_calls: dict[str, ToolResult] = field(default_factory=dict)
+    started_s: float = field(default_factory=time.perf_counter)
+
+    async def run(self) -> RunResult[Any]:
+        """Work until there is an output.
+
+        Raises:
+            LimitExceededError: A limit was reached.
+            ModelOutputError: The answer was bad more often than allowed.
+            AgentflowError: The backend failed. Each of these carries the conversation in `messages`.
+        """
+        self.observer.tell(RunStarted, task=self.job.task, model=self.job.backend.name)
+        try:
+            output = await self._work_in_time()
+        except BaseException as error:
+            self._end(_name_end(error), error)
+            raise
+        self._end("output")
+        self.observer.raise_error()
+        return RunResult(
+            output=output,
+            messages=self.transcript.show(),
+            num_history=self.transcript.num_history,
+            usage=self.usage,
+            num_turns=self.observer.turn,
+            duration_s=time.perf_counter() - self.started_s,
+            run_id=self.job.run_id,
+        )
+
+    async def _work_in_time(self) -> Any:
+        timeout_s = self.job.limits.timeout_s
+        with anyio.move_on_after(timeout_s):
+            return await self._work()
+        raise LimitExceededError(f"the run took longer than timeout_s={timeout_s:g}", limit="timeout_s")
+
+    async def _work(self) -> Any:
+        while True:
+            try:
+                generation = await self._generate()
+                if generation.message.tool_calls:
+                    await self._execute(generation.message.tool_calls)
+                else:
+                    return await self._accept(generation)
+            except ModelOutputError as error:
+                self._reject(error)
+            self.observer.raise_error()
+
+    async def _generate(self) -> Generation:
+        """Have the model write a turn and record it."""
+        self._check_turns_and_tokens()
+        self.observer.turn += 1
+        self.observer.tell(TurnStarted)
+        started_s = time.perf_counter()
+        try:
+            generation = await self.job.backend.generate(
+                self._make_request(), on_draft=self.observer.make_draft_observer()
+            )
+        except MalformedOutputError as error:
+            self.transcript.add_turn(AssistantMessage(error.text))
+            raise
+        usage = generation.usage
+        if not usage.model_time_s:
+            usage = replace(usage, model_time_s=time.perf_counter() - started_s)
+        self.usage += usage
+        self.observer.tell(UsageUpdated, usage=self.usage, turn_usage=usage)
+        self.observer.raise_error()
+        return replace(generation, message=self.transcript.add_turn(generation.message))
+
+    async def _execute(self, calls: Sequence[ToolCall]) -> None:
+        """Run the calls of a turn and record their results."""
+        max_calls, max_repeats = self.job.limits.max_calls, self.job.limits.max_repeats
+        if max_calls is not None and self.usage.tool_calls + len(calls) > max_calls:
+            raise LimitExceededError(
+                f"the model asked for {len(calls)} more calls after {self.usage.tool_calls}; max_calls={max_calls}",
+                limit="max_calls",
+            )
+        results = await self.job.executor.execute(calls, self.context)
+        self.usage += Usage(tool_calls=len(calls))
+        self.transcript.add_results(results)
+        if max_repeats is not None and self.transcript.num_repeats >= max_repeats:
+            raise LimitExceededError(
+                f"the model made the same calls with the same results {max_repeats} turns in a row: "
+                f"{', '.join(f'{call.name}({dict(call.arguments)})' for call in calls)}; max_repeats={max_repeats}",
+                limit="max_repeats",
+                hint="say in the instructions when to stop, or raise max_repeats",
+            )
+
+    async def _accept(self, generation: Generation) -> Any:
+        """Check an answer and turn it into the output.
+
+        Raises:
+            ModelOutputError: It cannot be used; the message says why.
+        """
+        text = generation.message.text
+        if generation.finish_reason == "length":
+            raise TruncatedOutputError("the answer was cut off at the token budget; write a shorter one", text=text)
+        if not text.strip():
+            raise OutputValidationError("the answer is empty", text=text)
+        output = self.job.output_type.parse(text)
+        for check in self.job.output_checks:
+            try:
+                output = await check(self.context, output)
+            except OutputValidationError as error:
+                error.text = error.text or text
+                raise
+        self.observer.tell(OutputReady, output=output)
+        return output
+
+    def _reject(self, error: ModelOutputError) -> None:
+        """Tell the model what is wrong with its answer.
+
+        Raises:
+            ModelOutputError: `error` itself, if it was bad too often.
+        """
+        self.num_rejected += 1
+        self.observer.tell(OutputRejected, text=error.text, problem=error.message)
+        if self.num_rejected > self.job.output_retries:
+            raise error
+        self.transcript.add_request(f"Your last turn cannot be used: {error.message}. Correct it.")
+
+    @property
+    def context(self) -> RunContext[Any]:
+        """The run as tools and output checks see it."""
+        job = self.job
+        return RunContext(
+            deps=job.deps,
+            agent=job.agent,
+            run_id=job.run_id,
+            turn=self.observer.turn,
+            task=job.task,
+            messages=self.transcript.show(),
+            usage=self.usage,
+            settings=job.settings,
+            emit=self._emit,
+        )
+
+    def _emit(self, event: Event) -> None:
+        if isinstance(event, CallFinished) and event.run_id == self.job.run_id:
+            self.finished_calls[event.call.id] = event.result
+        self.observer.pass_on(event)
+
+    def _make_request(self) -> GenerationRequest:
+        job, timeout_s = self.job, self.job.limits.timeout_s
+        seed = turn_seed(job.settings.seed, self.observer.turn)
+        return GenerationRequest(
+            messages=self.transcript.show(),
+            tools=job.tools,
+            output_schema=job.output_type.schema,
+            settings=job.settings if seed is None else replace(job.settings, seed=seed),
+            timeout_s=None if timeout_s is None else timeout_s - (time.perf_counter() - self.started_s),
+        )
+
+    def _check_turns_and_tokens(self) -> None:
+        limits = self.job.limits
+        if limits.max_turns is not None and self.observer.turn >= limits.max_turns:
+            raise LimitExceededError(f"no output after max_turns={limits.max_turns} turns", limit="max_turns")
+        if limits.max_tokens is not None and self.usage.output_tokens >= limits.max_tokens:
+            raise LimitExceededError(
+                f"no output after {self.usage.output_tokens} output tokens; max_tokens={limits.max_tokens}",
+                limit="max_tokens",
+            )
+
+    def _end(self, reason: RunEnd, error: BaseException | None = None) -> None:
+        """Close the transcript, leave it on the error and tell that the run is over."""
+        self.transcript.close(self.finished_calls)
+        if isinstance(error, AgentflowError):
+            error.messages = self.transcript.show()
+        self.observer.tell(
+            RunFinished,
+            reason=reason,
+            usage=self.usage,
+            duration_s=time.perf_counter() - self.started_s,
+            error="" if error is None else str(error),
+        )
+
+
+def _name_end(error: BaseException) -> RunEnd:
+    if isinstance(error, LimitExceededError):
+        return "limit"
+    return "error" if isinstance(error, Exception) else "cancelled"
+
+
+def turn_seed(seed: int | None, turn: int) -> int | None:
+    """Derive the seed of one turn, so that turns differ and a run can be repeated from its one seed."""
+    if seed is None:
+        return None
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{turn}".encode(), digest_size=4).digest())

@@ -1,0 +1,68 @@
+"""Telling the people who watch a run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+from anyio.lowlevel import current_token
+
+from agentflow.backend.base import DraftObserver
+from agentflow.events import DraftUpdated, Event
+from agentflow.executor import post
+from agentflow.types import Draft
+
+EventObserver: TypeAlias = Callable[[Event], None]
+"""Called in the event loop with each event as it happens; must return quickly."""
+
+
+class Observer:
+    """Stamps events with their run and turn and hands them on.
+
+    An `on_event` that raises is the caller's mistake, but it must not look like a tool's or a backend's
+    failure: the error is kept, nothing more is told, and the loop raises it at its next step.
+
+    Attributes:
+        turn: The turn that events belong to.
+    """
+
+    def __init__(self, on_event: EventObserver | None, *, agent: str, run_id: str) -> None:
+        """Make it for one run, in the event loop of that run."""
+        self.turn = 0
+        self._on_event = on_event
+        self._origin: dict[str, Any] = {"agent": agent, "run_id": run_id}
+        self._error: Exception | None = None
+        self._thread_id = threading.get_ident()
+        self._token = current_token()
+
+    def tell(self, kind: type[Event], **members: Any) -> None:
+        """Make an event of this turn and hand it on."""
+        if self._on_event is not None:
+            self.pass_on(kind(turn=self.turn, **self._origin, **members))
+
+    def pass_on(self, event: Event) -> None:
+        """Hand on an event that is complete; never raises."""
+        if self._on_event is None or self._error is not None:
+            return
+        try:
+            self._on_event(event)
+        except Exception as error:  # noqa: BLE001 # raised by the loop, see `raise_error`
+            self._error = error
+
+    def raise_error(self) -> None:
+        """Raise what `on_event` raised, if it did."""
+        if self._error is not None:
+            raise self._error
+
+    def make_draft_observer(self) -> DraftObserver | None:
+        """Make what a backend may call after each denoising step, from any thread; `None` if nobody watches."""
+        return None if self._on_event is None else partial(self._tell_draft, self.turn)
+
+    def _tell_draft(self, turn: int, draft: Draft) -> None:
+        event = DraftUpdated(turn=turn, **self._origin, draft=draft)
+        if threading.get_ident() == self._thread_id:
+            self.pass_on(event)
+        else:
+            post(self._token, partial(self.pass_on, event))

@@ -1,0 +1,78 @@
+"""A run as an async iterator of its events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Generic
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from agentflow.agent.observer import EventObserver
+from agentflow.agent.result import OutputT, RunResult
+from agentflow.errors import UsageError
+from agentflow.events import Event
+
+
+class RunStream(Generic[OutputT]):
+    """The events of a run that goes on in the background. Iterate over it once; then `result` is there.
+
+    The iterator raises what the run raised, after its last event.
+    """
+
+    def __init__(self, events: MemoryObjectReceiveStream[Event]) -> None:
+        """Made by `Agent.stream`."""
+        self._events = events
+        self._result: RunResult[OutputT] | None = None
+        self._error: Exception | None = None
+
+    @property
+    def result(self) -> RunResult[OutputT]:
+        """What the run gave back.
+
+        Raises:
+            UsageError: The run has not ended.
+            Exception: What the run raised.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._result is None:
+            raise UsageError("the run has not ended", hint="iterate over all events before asking for the result")
+        return self._result
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        """Give the events as they happen."""
+        async for event in self._events:
+            yield event
+        if self._error is not None:
+            raise self._error
+
+
+@asynccontextmanager
+async def open_stream(
+    run: Callable[[EventObserver], Awaitable[RunResult[OutputT]]],
+) -> AsyncIterator[RunStream[OutputT]]:
+    """Start `run` in a task that lives no longer than the ``async with`` block; leaving early cancels it."""
+    send, receive = anyio.create_memory_object_stream[Event](math.inf)
+    stream = RunStream[OutputT](receive)
+    body_error: Exception | None = None
+
+    async def work() -> None:
+        with send:
+            try:
+                stream._result = await run(send.send_nowait)  # noqa: SLF001 # two halves of one object
+            except Exception as error:  # noqa: BLE001 # raised by the iterator
+                stream._error = error  # noqa: SLF001
+
+    with receive:
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            try:
+                yield stream
+            except Exception as error:  # noqa: BLE001 # raised below, without an exception group around it
+                body_error = error
+            group.cancel_scope.cancel()
+    if body_error is not None:
+        raise body_error
