@@ -99,6 +99,11 @@ class Agent(Generic[DepsT, OutputT]):
         """The tools, in the order the model sees them."""
         return self._tools
 
+    @property
+    def settings(self) -> GenerationSettings:
+        """How it generates, unless a run says otherwise."""
+        return self._settings
+
     @overload
     def tool(self, function: F, /) -> F: ...
     @overload
