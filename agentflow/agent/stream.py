@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Generic
+from typing import Generic, Self
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -16,7 +16,7 @@ from agentflow.errors import UsageError
 from agentflow.events import Event
 
 
-class RunStream(Generic[OutputT]):
+class RunStream(AsyncIterator[Event], Generic[OutputT]):
     """The events of a run that goes on in the background. Iterate over it once; then `result` is there.
 
     The iterator raises what the run raised, after its last event.
@@ -42,12 +42,18 @@ class RunStream(Generic[OutputT]):
             raise UsageError("the run has not ended", hint="iterate over all events before asking for the result")
         return self._result
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
+    def __aiter__(self) -> Self:
         """Give the events as they happen."""
-        async for event in self._events:
-            yield event
-        if self._error is not None:
-            raise self._error
+        return self
+
+    async def __anext__(self) -> Event:
+        """Wait for the next event."""
+        try:
+            return await self._events.receive()
+        except anyio.EndOfStream:
+            if self._error is not None:
+                raise self._error from None
+            raise StopAsyncIteration from None
 
 
 @asynccontextmanager

@@ -45,7 +45,7 @@ def _clean(value: Any, *, depth: int) -> JsonValue:
     if isinstance(value, list):
         return [_clean(item, depth=depth + 1) for item in value]
     if isinstance(value, float) and not -float("inf") < value < float("inf"):
-        return str(value)
+        return json.dumps(value)
     return value  # type: ignore[no-any-return] # pydantic leaves only None, bool, int and float
 
 
