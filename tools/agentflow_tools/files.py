@@ -223,7 +223,7 @@ def _read_regular(path: str, descriptor: int, max_bytes: int) -> bytes:
     """Read an open file from its start and close it, whatever it is."""
     try:
         _require_regular(path, os.fstat(descriptor))
-        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 - a descriptor has no path
+        with open(descriptor, "rb", closefd=False) as file:
             return file.read(max_bytes)
     finally:
         os.close(descriptor)

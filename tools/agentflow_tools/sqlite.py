@@ -13,10 +13,10 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from agentflow import Tool, ToolDeniedError, tool
 from agentflow.errors import ConfigurationError
@@ -26,9 +26,13 @@ _Value: TypeAlias = int | float | str | None
 _MAX_SQL_LENGTH: Final = 10_000
 _MAX_SHOWN_LENGTH: Final = 2_000
 """Characters of a text value that are given back; the rest is counted."""
-_MAX_VALUE_BYTES: Final = 200_000
+_MAX_RESULT_LENGTH: Final = 200_000
+"""Characters of all values of a result."""
+_MAX_VALUE_BYTES: Final = 100_000
 """Largest value that a statement may read or compute."""
-_STEPS_BETWEEN_CHECKS: Final = 100
+_MAX_FUNCTIONS: Final = 20
+"""Functions that a statement may name: SQLite looks at the time between rows only, not between calls in one row."""
+_STEPS_BETWEEN_CHECKS: Final = 50
 """Instructions of SQLite's machine between two looks at the time."""
 _LIMITS: Final = {
     sqlite3.SQLITE_LIMIT_LENGTH: _MAX_VALUE_BYTES,
@@ -61,7 +65,6 @@ _WRITING: Final = frozenset(
         sqlite3.SQLITE_CREATE_TABLE,
         sqlite3.SQLITE_CREATE_INDEX,
         sqlite3.SQLITE_CREATE_VIEW,
-        sqlite3.SQLITE_ALTER_TABLE,
         sqlite3.SQLITE_DROP_TABLE,
         sqlite3.SQLITE_DROP_INDEX,
         sqlite3.SQLITE_DROP_VIEW,
@@ -69,7 +72,20 @@ _WRITING: Final = frozenset(
 )
 _PRAGMAS: Final = frozenset({"table_info", "table_xinfo", "table_list", "index_list", "index_info", "foreign_key_list"})
 """Settings that only describe tables."""
-_FUNCTIONS_DENIED: Final = frozenset({"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"})
+_DENIAL_SIGNS: Final = ("not authorized", "unsafe use of", "may not be modified", "vtable constructor failed")
+"""What stands in SQLite's messages when the authorizer or its own defences refuse."""
+_FUNCTION_GROUPS: Final = (
+    "abs char coalesce hex ifnull iif instr length like glob likely lower ltrim nullif quote random replace round",
+    "rtrim sign substr substring trim typeof unicode unlikely upper",
+    "current_date current_time current_timestamp date datetime julianday strftime time timediff unixepoch",
+    "acos asin atan atan2 ceil ceiling cos degrees exp floor ln log log10 log2 mod pi pow power radians sin sqrt tan",
+    "trunc avg count group_concat max median min string_agg sum total",
+    "cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank row_number",
+    "-> ->> json json_array json_array_length json_extract json_group_array json_group_object json_object json_type",
+    "json_valid changes last_insert_rowid total_changes",
+)
+_FUNCTIONS: Final = frozenset(name for group in _FUNCTION_GROUPS for name in group.split())
+"""Functions that neither reach outside nor take long on short arguments (``printf('%.*c', 1e9, 'x')`` does)."""
 
 
 def sqlite(
@@ -79,6 +95,7 @@ def sqlite(
     columns: bool = False,
     max_rows: int = 100,
     timeout_s: float = 5.0,
+    max_size_bytes: int = 100_000_000,
 ) -> list[Tool[..., Any]]:
     """Make the tools ``list_tables`` and ``run_query``.
 
@@ -88,27 +105,31 @@ def sqlite(
         columns: Give the names of the columns beside the rows.
         max_rows: Most rows of one result; a query with more is an error that asks for LIMIT.
         timeout_s: Seconds after which a statement is stopped.
+        max_size_bytes: Size up to which a writable database may grow.
 
     Raises:
         ConfigurationError: There is no such database, or a limit is not positive.
     """
-    if max_rows < 1 or not timeout_s > 0:
-        raise ConfigurationError(f"max_rows={max_rows} and timeout_s={timeout_s} must be positive")
-    database = _Database(
-        Path(path), is_writable=is_writable, has_columns=columns, max_rows=max_rows, timeout_s=timeout_s
-    )
+    if max_rows < 1 or not timeout_s > 0 or max_size_bytes < 1:
+        raise ConfigurationError(f"{max_rows=}, {timeout_s=} and {max_size_bytes=} must be positive")
+    database = _Database(Path(path).absolute(), _Options(is_writable, columns, max_rows, timeout_s, max_size_bytes))
     return [tool(is_idempotent=True)(database.list_tables), tool(is_idempotent=not is_writable)(database.run_query)]
+
+
+class _Options(NamedTuple):
+    is_writable: bool
+    has_columns: bool
+    max_rows: int
+    timeout_s: float
+    max_size_bytes: int
 
 
 class _Database:
     """The tools over one database file."""
 
-    def __init__(self, path: Path, *, is_writable: bool, has_columns: bool, max_rows: int, timeout_s: float) -> None:
-        self._path = path.absolute()
-        self._is_writable = is_writable
-        self._has_columns = has_columns
-        self._max_rows = max_rows
-        self._timeout_s = timeout_s
+    def __init__(self, path: Path, options: _Options) -> None:
+        self._path = path
+        self._options = options
         if not self._path.is_file():
             raise ConfigurationError(f"there is no database {str(path)!r}; make the file first")
         try:
@@ -130,33 +151,47 @@ class _Database:
         """
         if len(sql) > _MAX_SQL_LENGTH:
             raise ValueError(f"the statement has {len(sql)} characters; write at most {_MAX_SQL_LENGTH}")
+        if any("\ud800" <= character <= "\udfff" for character in sql):
+            raise ValueError("the statement holds half of a character pair; write valid Unicode")
         if not sql.strip().strip(";"):
             raise ValueError("the statement is empty; write one such as SELECT name FROM people")
         with self._connect() as connection:
             cursor = connection.execute(sql)
-            rows = cursor.fetchmany(self._max_rows + 1)
+            rows = self._plain_rows(cursor)
             names = [column[0] for column in cursor.description or ()]
-            if len(rows) > self._max_rows:
-                raise ValueError(f"there are more than {self._max_rows} rows; add LIMIT {self._max_rows} or a WHERE")
             cursor.close()
             _commit(connection)
-        result: dict[str, list[list[_Value]] | list[str]] = {"rows": [_plain_row(row) for row in rows]}
-        return {"columns": names, **result} if self._has_columns else result
+        result: dict[str, list[list[_Value]] | list[str]] = {"rows": rows}
+        return {"columns": names, **result} if self._options.has_columns else result
+
+    def _plain_rows(self, cursor: sqlite3.Cursor) -> list[list[_Value]]:
+        """Take the rows as JSON values, no more than the limits allow."""
+        rows: list[list[_Value]] = []
+        max_rows = self._options.max_rows
+        length = 0
+        for row in cursor:
+            rows.append([_plain(value) for value in row])
+            length += sum(len(value) for value in rows[-1] if isinstance(value, str))
+            if len(rows) > max_rows:
+                raise ValueError(f"there are more than {max_rows} rows; add LIMIT {max_rows} or a WHERE")
+            if length > _MAX_RESULT_LENGTH:
+                raise ValueError(f"the rows hold over {_MAX_RESULT_LENGTH} characters; select fewer columns or rows")
+        return rows
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection that is held as the module says; its errors become sentences for the model."""
-        mode = "rw" if self._is_writable else "ro"
-        deadline = time.monotonic() + self._timeout_s
+        mode = "rw" if self._options.is_writable else "ro"
+        deadline = time.monotonic() + self._options.timeout_s
         connection: sqlite3.Connection | None = None
         try:
             connection = sqlite3.connect(
-                f"{self._path.as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=self._timeout_s
+                f"{self._path.as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=self._options.timeout_s
             )
             self._hold(connection, deadline)
             yield connection
         except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError) as error:
-            raise self._explained(error, deadline) from error
+            raise self._explained(error) from error
         finally:
             if connection is not None:
                 connection.close()
@@ -165,42 +200,58 @@ class _Database:
         """Put the connection under its settings, limits, time limit and authorizer, in this order."""
         for setting in ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0", "temp_store=FILE"):
             connection.execute(f"PRAGMA {setting}")
-        if not self._is_writable:
+        if not self._options.is_writable:
             connection.execute("PRAGMA query_only=ON")
         for limit, value in _LIMITS.items():
             connection.setlimit(limit, value)
         connection.text_factory = _text
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_CHECKS)
-        if (
-            self._is_writable
-        ):  # what the statement changes is kept by `_commit` alone, not when its connection is closed
-            connection.execute("BEGIN IMMEDIATE")
-        connection.set_authorizer(self._authorize)
+        if self._options.is_writable:
+            _begin(connection, self._options.max_size_bytes)
+        connection.set_authorizer(_Authorizer(is_writable=self._options.is_writable))
 
-    def _authorize(
-        self, action: int, first: str | None, second: str | None, schema: str | None, _by: str | None
-    ) -> int:
-        """Say whether a statement may do one thing; SQLite asks while it compiles the statement."""
-        if action == sqlite3.SQLITE_FUNCTION:
-            is_allowed = (second or "").lower() not in _FUNCTIONS_DENIED
-        elif action == sqlite3.SQLITE_PRAGMA:
-            is_allowed = (first or "").lower() in _PRAGMAS
-        else:
-            is_allowed = action in _READING or (self._is_writable and action in _WRITING and schema != "temp")
-        return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
-
-    def _explained(self, error: Exception, deadline: float) -> Exception:
+    def _explained(self, error: Exception) -> Exception:
         """Turn an error of SQLite into one that the model can act on."""
         message = str(error)
         code = getattr(error, "sqlite_errorcode", None)
-        if code == sqlite3.SQLITE_INTERRUPT or (code == sqlite3.SQLITE_BUSY and time.monotonic() > deadline):
-            return ValueError(f"the statement took longer than {self._timeout_s:g} s; make it simpler or add a LIMIT")
-        if code == sqlite3.SQLITE_AUTH or "prohibited" in message or "not authorized" in message:
-            allowed = "reading and changing tables is" if self._is_writable else "only reading (SELECT) is"
+        if code == sqlite3.SQLITE_INTERRUPT:
+            return ValueError(f"it took longer than {self._options.timeout_s:g} s; make it simpler or add a LIMIT")
+        if "authorized to use function" in message:
+            name = message.rsplit(" ", 1)[-1]
+            if name.lower() in _FUNCTIONS:
+                return ToolDeniedError(f"the statement uses more than {_MAX_FUNCTIONS} functions; make it simpler")
+            return ToolDeniedError(f"the function {name}() is not allowed; compute it without")
+        if code == sqlite3.SQLITE_AUTH or any(sign in message for sign in _DENIAL_SIGNS):
+            allowed = "reading and changing tables is" if self._options.is_writable else "only reading (SELECT) is"
             return ToolDeniedError(f"the statement is not allowed ({message}); {allowed} allowed")
         if isinstance(error, sqlite3.Warning) or "one statement at a time" in message:
             return ValueError("there is more than one statement; run them one by one")
         return ValueError(f"SQLite says: {message[:300]}")
+
+
+class _Authorizer:
+    """Says whether a statement may do one thing; SQLite asks while it compiles the statement."""
+
+    def __init__(self, *, is_writable: bool) -> None:
+        self._allowed = _READING | _WRITING if is_writable else _READING
+        self._num_functions = 0
+
+    def __call__(self, action: int, first: str | None, second: str | None, schema: str | None, _by: str | None) -> int:
+        if action == sqlite3.SQLITE_FUNCTION:
+            self._num_functions += 1
+            is_allowed = (second or "").lower() in _FUNCTIONS and self._num_functions <= _MAX_FUNCTIONS
+        elif action == sqlite3.SQLITE_PRAGMA:
+            is_allowed = (first or "").lower() in _PRAGMAS
+        else:
+            is_allowed = action in self._allowed and (schema != "temp" or action == sqlite3.SQLITE_READ)
+        return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
+
+
+def _begin(connection: sqlite3.Connection, max_size_bytes: int) -> None:
+    """Open the transaction of a statement; without `_commit` it ends with the connection and changes nothing."""
+    (page_size_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.execute(f"PRAGMA max_page_count={max(1, max_size_bytes // page_size_bytes)}")
+    connection.execute("BEGIN IMMEDIATE")
 
 
 def _commit(connection: sqlite3.Connection) -> None:
@@ -212,10 +263,6 @@ def _commit(connection: sqlite3.Connection) -> None:
 
 def _text(content: bytes) -> str:
     return content.decode("utf-8", "replace")
-
-
-def _plain_row(row: Sequence[object]) -> list[_Value]:
-    return [_plain(value) for value in row]
 
 
 def _plain(value: object) -> _Value:
