@@ -14,8 +14,8 @@ Shapes: ``B`` rows, ``T`` context length, ``L`` canvas length, ``V`` vocabulary,
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,6 +23,10 @@ from transformers import DynamicCache
 
 if TYPE_CHECKING:
     from transformers import DiffusionGemmaForBlockDiffusion
+
+
+Rotary: TypeAlias = tuple[Tensor, Tensor]
+"""Cosine and sine of the rotary angles."""
 
 
 class Context:
@@ -78,6 +82,19 @@ class ContextBatch:
             if row_lengths not in known:
                 known[row_lengths] = _padding_mask(row_lengths, canvas_length, dtype=dtype, device=device)
             self.masks.append(known[row_lengths])
+        self._rotary: dict[str, Rotary] = {}
+
+    def rotary(self, embed: Callable[[str], Rotary], layer_types: Sequence[str]) -> list[Rotary]:
+        """Rotary angles of the positions by layer, computed once per kind of layer.
+
+        Args:
+            embed: Computes those of one kind.
+            layer_types: Kind of every layer.
+        """
+        for kind in layer_types:
+            if kind not in self._rotary:
+                self._rotary[kind] = embed(kind)
+        return [self._rotary[kind] for kind in layer_types]
 
 
 def _pad_layer(layers: Sequence[LayerKeys]) -> LayerKeys:
@@ -182,11 +199,11 @@ class Denoiser:
         """
         decoder = self._decoder
         hidden = decoder.self_conditioning(decoder.embed_tokens(canvases), signals)  # (B, L, H)
-        rotary = {kind: decoder.rotary_emb(hidden, batch.positions, kind) for kind in set(self._layer_types)}
-        for layer, kind, mask in zip(decoder.layers, self._layer_types, batch.masks, strict=True):
+        rotary = batch.rotary(lambda kind: decoder.rotary_emb(hidden, batch.positions, kind), self._layer_types)
+        for layer, angles, mask in zip(decoder.layers, rotary, batch.masks, strict=True):
             hidden = layer(
                 hidden,
-                position_embeddings=rotary[kind],
+                position_embeddings=angles,
                 attention_mask=mask,
                 position_ids=batch.positions,
                 past_key_values=batch,
@@ -211,4 +228,5 @@ class Denoiser:
         """
         table = self._decoder.embed_tokens
         weight: Tensor = table.weight  # (V, H)
-        return torch.matmul(probs.to(weight.dtype), weight) * table.embed_scale.to(weight.dtype)  # (..., L, H)
+        scale: Tensor = table.embed_scale  # ()
+        return torch.matmul(probs.to(weight.dtype), weight) * scale.to(weight.dtype)  # (..., L, H)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from agentflow.backend.diffusion.denoiser import Denoiser
+from agentflow.backend.diffusion.dense import DenseDenoiser
 from agentflow.backend.diffusion.sampler import SamplerConfig
 from agentflow.errors import ConfigurationError, ModelNotFoundError
 
@@ -111,7 +112,7 @@ def load_checkpoint(name_or_path: str | Path, *, device: str | None = None, dtyp
     generation_config = model.generation_config
     return Checkpoint(
         name=str(name_or_path),
-        denoiser=Denoiser(model),
+        denoiser=DenseDenoiser(model) if DenseDenoiser.can_run(model) else Denoiser(model),
         tokenizer=tokenizer,
         sampler_config=SamplerConfig.from_generation_config(generation_config),
         end_ids=_end_ids(generation_config, model.config),
@@ -130,7 +131,9 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     folder = _EMBEDDED if name == "embedded" else Path(name).expanduser()
     if folder.is_dir():
         if not _has_weights(folder):
-            raise ModelNotFoundError(f"{folder} holds no *.safetensors", hint="point to the folder of a checkpoint")
+            raise ModelNotFoundError(
+                f"{folder} holds no *.safetensors, or not all of them", hint="point to the folder of a whole checkpoint"
+            )
         return folder
     if name == "embedded":
         raise ModelNotFoundError(f"the embedded model is missing: {folder}", hint="reinstall agentflow-diffusion")
@@ -255,8 +258,10 @@ def _choose_device(device: str | None) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise ConfigurationError(f"{device!r} is no device: {error}") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigurationError(f"device {device!r} was asked for, and torch sees no CUDA device")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ConfigurationError(
+            f"device {device!r} was asked for, torch sees {torch.cuda.device_count()} CUDA devices"
+        )
     return chosen
 
 

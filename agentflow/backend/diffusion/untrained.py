@@ -19,6 +19,7 @@ _SAMPLE_TEXT = (
     'Answer in JSON: {"name":"Ada","items":[1,2],"is_open":true,"note":"the weather in Paris"} '
     "call:get_weather{city:Paris,days:3} user model system declaration description parameters properties type"
 )
+_NAMED_TOKENS = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"}
 END_TOKENS = ("<eos>", "<turn|>", "<|tool_response>")
 """Tokens that end a turn, as in the released generation config."""
 
@@ -42,9 +43,7 @@ def build_tokenizer(*, vocab_size: int = 320) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator([_SAMPLE_TEXT] * 4, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>", unk_token="<unk>"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **_NAMED_TOKENS)
 
 
 def build_config(*, vocab_size: int, canvas_length: int = 32, num_experts: int = 4, **text_options: Any) -> Any:
@@ -104,7 +103,7 @@ def build_model(config: Any, *, seed: int = 0, scale: float = 1.0) -> Any:
     Args:
         config: See `build_config`.
         seed: Seed of the weights; torch's global generator is left as it was.
-        scale: Factor on all matrices; above 1 the network grows sure of itself.
+        scale: Factor on all matrices; above 1 the network grows sure of itself. Norms get weights around 1.
     """
     from transformers import DiffusionGemmaForBlockDiffusion
 
@@ -115,6 +114,8 @@ def build_model(config: Any, *, seed: int = 0, scale: float = 1.0) -> Any:
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.mul_(scale)
+            else:
+                parameter.uniform_(0.8, 1.2)
     return model
 
 

@@ -1,0 +1,170 @@
+"""The `Backend` over a diffusion engine: a request becomes a row, a row becomes a turn.
+
+Preparing a request (writing its prompt, compiling its schemas) happens in a thread of its own, denoising in the
+engine's; the event loop only waits. Works under asyncio and trio.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import torch
+
+from agentflow.backend.base import DraftObserver
+from agentflow.backend.codec import TurnCodec
+from agentflow.backend.diffusion.canvas import CanvasView, Row
+from agentflow.backend.diffusion.engine import Engine, EngineStatistics
+from agentflow.backend.diffusion.loader import Checkpoint
+from agentflow.errors import AgentflowError, BackendError
+from agentflow.types import Draft, Generation, GenerationRequest, PositionState, Usage
+
+
+class DiffusionBackend:
+    """A DiffusionGemma checkpoint as a `Backend`.
+
+    Args:
+        checkpoint: See `agentflow.backend.diffusion.loader.load_checkpoint`.
+        max_rows: Most requests that share a forward pass; more wait for their place.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, max_rows: int = 16) -> None:
+        self._checkpoint = checkpoint
+        self._denoiser = checkpoint.denoiser
+        self._engine = Engine(checkpoint.denoiser, max_rows=max_rows)
+        self.codec = TurnCodec.of(checkpoint)
+
+    @property
+    def name(self) -> str:
+        """What the checkpoint was asked for as."""
+        return self._checkpoint.name
+
+    def statistics(self) -> EngineStatistics:
+        """What the engine has done so far."""
+        return self._engine.statistics()
+
+    async def generate(self, request: GenerationRequest, *, on_draft: DraftObserver | None = None) -> Generation:
+        """Write one turn; see `agentflow.backend.base.Backend`. `on_draft` is called in the event loop."""
+        started = time.perf_counter()
+        post = _poster()
+        row = await anyio.to_thread.run_sync(self._prepare, request)
+        if on_draft is not None:
+            row.observe = lambda view: post(on_draft, self._draft(row, view))
+        with anyio.move_on_after(request.timeout_s) as scope:
+            await self._run(row, post)
+        if scope.cancelled_caught:
+            raise BackendError(f"{self.name} wrote no turn within {request.timeout_s} s", hint="raise timeout_s")
+        return self.codec.read(row.committed, request, _usage(row, time.perf_counter() - started))
+
+    async def aclose(self) -> None:
+        """End the engine's thread; open requests fail with `BackendError`."""
+        await anyio.to_thread.run_sync(self.close)
+
+    def close(self) -> None:
+        """Do what `aclose` does, from outside an event loop."""
+        self._engine.close()
+
+    def _prepare(self, request: GenerationRequest) -> Row:
+        prompt_ids = self.codec.encode_prompt(request)
+        max_new_tokens = self.codec.budget(request, num_prompt_tokens=len(prompt_ids))
+        constraint = self.codec.compile(request, num_tokens=max_new_tokens)
+        generator = torch.Generator(device=self._denoiser.device)
+        if request.settings.seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(request.settings.seed)
+        return Row(
+            prompt_ids=prompt_ids,
+            max_new_tokens=max_new_tokens,
+            end_ids=self.codec.end_ids,
+            config=self._checkpoint.sampler_config.override(request.settings),
+            generator=generator,
+            constraint=constraint,
+            state=0 if constraint is None else constraint.start_state,
+        )
+
+    async def _run(self, row: Row, post: Callable[..., None]) -> None:
+        """Have the engine run the row; cancelling drops it at the next step."""
+        is_done = anyio.Event()
+        failures: list[AgentflowError] = []
+
+        def on_done(error: AgentflowError | None) -> None:
+            if error is not None:
+                failures.append(error)
+            post(is_done.set)
+
+        ticket = self._engine.submit(row, on_done)
+        try:
+            await is_done.wait()
+        finally:
+            self._engine.cancel(ticket)
+        if failures:
+            raise failures[0]
+
+    def _draft(self, row: Row, view: CanvasView) -> Draft:
+        tokens = view.tokens.tolist()
+        states: list[PositionState] = [
+            "clamped" if is_forced else "accepted" if is_accepted else "open"
+            for is_accepted, is_forced in zip(view.is_accepted.tolist(), view.is_forced.tolist(), strict=True)
+        ]
+        pieces = [self._pieces[token] for token in tokens]
+        length = _num_shown(tokens, states, row)
+        return Draft(
+            canvas_index=view.canvas_index,
+            step=view.step,
+            max_steps=row.config.max_denoising_steps,
+            pieces=tuple(pieces[:length]),
+            states=tuple(states[:length]),
+            is_committed=view.is_committed,
+        )
+
+    @cached_property
+    def _pieces(self) -> list[str]:
+        """The text of every token by itself; a part of a character shows as a replacement mark."""
+        return [_piece(self._checkpoint.tokenizer, i) for i in range(self._denoiser.vocab_size)]
+
+
+def _piece(tokenizer: Any, token_id: int) -> str:
+    text: str = tokenizer.decode([token_id], skip_special_tokens=False)
+    return text
+
+
+def _num_shown(tokens: list[int], states: list[PositionState], row: Row) -> int:
+    """Positions up to the first settled end token, which is all that can be committed."""
+    for i, (token, state) in enumerate(zip(tokens, states, strict=True)):
+        if token in row.end_ids and state != "open":
+            return i + 1
+    return min(len(tokens), row.num_tokens_left)
+
+
+def _usage(row: Row, duration_s: float) -> Usage:
+    return Usage(
+        requests=1,
+        input_tokens=len(row.prompt_ids),
+        output_tokens=len(row.committed),
+        num_canvases=row.counts.num_canvases,
+        denoising_steps=row.counts.denoising_steps,
+        num_forwards=row.counts.denoising_steps,
+        model_time_s=duration_s,
+        constraint_time_s=row.counts.constraint_time_s,
+        log_partition=row.counts.log_partition,
+    )
+
+
+def _poster() -> Callable[..., None]:
+    """A function that has the current event loop call another, from any thread and without waiting for it."""
+    loop: Any = anyio.lowlevel.current_token().native_token
+    call = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
+
+    def post(function: Callable[..., None], *arguments: Any) -> None:
+        try:
+            call(function, *arguments)
+        except RuntimeError:  # the loop has ended, so nobody listens any more (trio.RunFinishedError is one, too)
+            return
+
+    return post
