@@ -1,0 +1,148 @@
+"""The left-to-right twin: the same weights, token by token, with a grammar mask.
+
+DiffusionGemma's encoder is causal and shares its weights with the decoder, so encoder and head together are an
+ordinary language model. This backend is what diffusion is measured against: the same checkpoint, prompt, protocol and
+grammar, with a key-value cache, one request at a time. It is greedy unless `settings.t_min` gives it a temperature.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import anyio
+import anyio.to_thread
+import torch
+from torch import Tensor
+
+from agentflow.backend.base import DraftObserver
+from agentflow.backend.codec import TurnCodec
+from agentflow.backend.diffusion.denoiser import Denoiser
+from agentflow.backend.diffusion.loader import Checkpoint
+from agentflow.backend.masks import AutomatonMask, LlguidanceMasks, TokenMask
+from agentflow.errors import AgentflowError, BackendError
+from agentflow.types import Generation, GenerationRequest, Usage
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One turn to write."""
+
+    prompt_ids: list[int]
+    max_new_tokens: int
+    mask: TokenMask | None
+    temperature: float
+    generator: torch.Generator
+
+
+class AutoregressiveBackend:
+    """A DiffusionGemma checkpoint that writes from left to right, as a `Backend`.
+
+    Args:
+        checkpoint: See `agentflow.backend.diffusion.loader.load_checkpoint`.
+        mask: Who computes the grammar mask.
+
+    Raises:
+        MissingDependencyError: `mask` is ``"llguidance"`` and it is not installed.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, mask: Literal["agentflow", "llguidance"] = "agentflow") -> None:
+        self._checkpoint = checkpoint
+        self._denoiser: Denoiser = checkpoint.denoiser
+        self.codec = TurnCodec.of(checkpoint)
+        self._llguidance = LlguidanceMasks(self.codec) if mask == "llguidance" else None
+        self._turns = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """What the checkpoint was asked for as."""
+        return self._checkpoint.name
+
+    async def generate(self, request: GenerationRequest, *, on_draft: DraftObserver | None = None) -> Generation:
+        """Write one turn; see `agentflow.backend.base.Backend`. There are no drafts, so `on_draft` is never called."""
+        del on_draft
+        started = time.perf_counter()
+        stop = threading.Event()
+        try:
+            with anyio.move_on_after(request.timeout_s) as scope:
+                token_ids, usage = await anyio.to_thread.run_sync(self._write, request, stop, abandon_on_cancel=True)
+        finally:
+            stop.set()
+        if scope.cancelled_caught:
+            raise BackendError(f"{self.name} wrote no turn within {request.timeout_s} s", hint="raise timeout_s")
+        return self.codec.read(token_ids, request, usage + Usage(model_time_s=time.perf_counter() - started))
+
+    async def aclose(self) -> None:
+        """Do nothing: there is no thread and no connection."""
+
+    def _write(self, request: GenerationRequest, stop: threading.Event) -> tuple[list[int], Usage]:
+        job = self._prepare(request)
+        token_ids: list[int] = []
+        mask_time_s = 0.0
+        with self._turns, torch.inference_mode():
+            context = self._denoiser.open_context()
+            pending = job.prompt_ids
+            try:
+                while len(token_ids) < job.max_new_tokens and not stop.is_set():
+                    hidden = self._denoiser.read_inplace(context, pending)  # (1, T_new, H)
+                    logits = self._denoiser.logits(hidden[0, -1])  # (V,)
+                    started = time.perf_counter()
+                    token = _choose(logits, job)
+                    mask_time_s += time.perf_counter() - started
+                    token_ids.append(token)
+                    if token in self.codec.end_ids:
+                        break
+                    pending = [token]
+            except AgentflowError:
+                raise
+            except Exception as error:
+                raise BackendError(f"the model failed: {type(error).__name__}: {error}") from error
+        usage = Usage(
+            requests=1,
+            input_tokens=len(job.prompt_ids),
+            output_tokens=len(token_ids),
+            num_canvases=1,
+            num_forwards=len(token_ids),
+            constraint_time_s=mask_time_s,
+        )
+        return token_ids, usage
+
+    def _prepare(self, request: GenerationRequest) -> _Job:
+        prompt_ids = self.codec.encode_prompt(request)
+        max_new_tokens = self.codec.budget(request, num_prompt_tokens=len(prompt_ids))
+        generator = torch.Generator(device=self._denoiser.device)
+        if request.settings.seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(request.settings.seed)
+        return _Job(
+            prompt_ids=prompt_ids,
+            max_new_tokens=max_new_tokens,
+            mask=self._make_mask(request, max_new_tokens),
+            temperature=request.settings.t_min or 0.0,
+            generator=generator,
+        )
+
+    def _make_mask(self, request: GenerationRequest, num_tokens: int) -> TokenMask | None:
+        if not request.settings.is_constrained:
+            return None
+        if self._llguidance is not None:
+            return self._llguidance.make(request, is_grounded=self.codec.is_grounded(request))
+        constraint = self.codec.compile(request, num_tokens=num_tokens)
+        return None if constraint is None else AutomatonMask(constraint)
+
+
+def _choose(logits: Tensor, job: _Job) -> int:
+    """The next token among those that may come; the mask takes note of it."""
+    if job.mask is not None:
+        logits = logits.masked_fill(~job.mask.allowed().to(logits.device), -torch.inf)  # (V,)
+    if job.temperature > 0:
+        probs = torch.softmax(logits / job.temperature, dim=-1)  # (V,)
+        token = int(torch.multinomial(probs, 1, generator=job.generator))
+    else:
+        token = int(logits.argmax())
+    if job.mask is not None:
+        job.mask.advance(token)
+    return token

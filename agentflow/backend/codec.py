@@ -1,0 +1,175 @@
+"""Between requests and token ids: what every backend with a network of its own shares.
+
+A `TurnCodec` writes the prompt of a request, compiles the automaton that its turn must follow, and reads the turn that
+came out. It knows the tokenizer, the protocol and the constraint layer; it runs no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from agentflow import protocol
+from agentflow.backend.diffusion.loader import Checkpoint
+from agentflow.constraint import Constraint, Grounding, Vocabulary, check_budget, compile_constraint, turn_grammar
+from agentflow.errors import ContextLengthError, MalformedOutputError, TruncatedOutputError
+from agentflow.types import (
+    AssistantMessage,
+    FinishReason,
+    Generation,
+    GenerationRequest,
+    JsonValue,
+    Message,
+    ToolMessage,
+    Usage,
+)
+
+
+class TurnCodec:
+    """Requests to token ids, token ids to turns.
+
+    Args:
+        tokenizer: A Hugging Face fast tokenizer with the control tokens of the protocol.
+        end_ids: Tokens that end a turn.
+        context_length: Most tokens of prompt and turn together.
+        max_new_tokens: Budget of a turn when the request sets none.
+        is_grounded: Whether free strings are limited to spans of the conversation when the request leaves it open.
+        has_empty_thought: Whether the place where the model writes begins with a thought that is already closed.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        end_ids: frozenset[int],
+        context_length: int,
+        max_new_tokens: int,
+        is_grounded: bool = False,
+        has_empty_thought: bool = False,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.end_ids = end_ids
+        self.vocabulary = Vocabulary.from_tokenizer(tokenizer, end_ids=end_ids)
+        self._context_length = context_length
+        self._max_new_tokens = max_new_tokens
+        self._is_grounded = is_grounded
+        self._has_empty_thought = has_empty_thought
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> TurnCodec:
+        """The codec of a loaded checkpoint."""
+        return cls(
+            checkpoint.tokenizer,
+            end_ids=checkpoint.end_ids,
+            context_length=checkpoint.denoiser.context_length,
+            max_new_tokens=checkpoint.max_new_tokens,
+            is_grounded=checkpoint.profile.grounded,
+            has_empty_thought=checkpoint.profile.has_empty_thought,
+        )
+
+    def encode_prompt(self, request: GenerationRequest) -> list[int]:
+        """Token ids up to the place where the model writes.
+
+        Raises:
+            ConfigurationError: The conversation cannot be continued.
+            ContextLengthError: The prompt leaves no room for a turn.
+        """
+        segments = protocol.render_prompt(
+            request.messages, request.tools, request.output_schema, has_empty_thought=self._has_empty_thought
+        )
+        ids = protocol.encode(segments, self.tokenizer)
+        if len(ids) >= self._context_length:
+            raise ContextLengthError(f"the prompt has {len(ids)} tokens, the context {self._context_length}")
+        return ids
+
+    def budget(self, request: GenerationRequest, *, num_prompt_tokens: int) -> int:
+        """Tokens that the turn may take.
+
+        Raises:
+            ContextLengthError: Prompt and the budget that was asked for exceed the context.
+        """
+        room = self._context_length - num_prompt_tokens
+        wanted = request.settings.max_new_tokens
+        if wanted is None:
+            return min(room, self._max_new_tokens)
+        if wanted > room:
+            raise ContextLengthError(
+                f"the prompt has {num_prompt_tokens} tokens and the turn may take {wanted}, "
+                f"together more than the context of {self._context_length}"
+            )
+        return wanted
+
+    def is_grounded(self, request: GenerationRequest) -> bool:
+        """Whether free strings of the turn are limited to spans of the conversation."""
+        choice = request.settings.is_grounded
+        return self._is_grounded if choice is None else choice
+
+    def compile(self, request: GenerationRequest, *, num_tokens: int) -> Constraint | None:
+        """The automaton of the turn, or ``None`` when the request is not constrained.
+
+        Args:
+            request: The request.
+            num_tokens: Budget of the turn.
+
+        Raises:
+            SchemaError: A schema cannot be compiled, or no valid turn fits the budget.
+        """
+        settings = request.settings
+        if not settings.is_constrained:
+            return None
+        grammar = turn_grammar(
+            tools=request.tools,
+            tool_choice=request.tool_choice,
+            is_parallel=settings.is_parallel,
+            output_schema=request.output_schema,
+            grounding=Grounding(tuple(grounding_texts(request.messages))) if self.is_grounded(request) else None,
+        )
+        constraint = compile_constraint(grammar, self.vocabulary)
+        check_budget(constraint, constraint.start_state, num_tokens)
+        return constraint
+
+    def read(self, token_ids: Sequence[int], request: GenerationRequest, usage: Usage) -> Generation:
+        """The turn that was written.
+
+        Raises:
+            MalformedOutputError: It is no turn; only without the constraint.
+            TruncatedOutputError: It is no turn because its budget ended first.
+        """
+        is_ended = bool(token_ids) and token_ids[-1] in self.end_ids
+        num_calls = sum(len(m.tool_calls) for m in request.messages if isinstance(m, AssistantMessage))
+        try:
+            message = protocol.parse_turn(protocol.decode(list(token_ids), self.tokenizer), num_earlier_calls=num_calls)
+        except MalformedOutputError as error:
+            if is_ended:
+                raise
+            raise TruncatedOutputError(
+                f"the turn was cut off after {len(token_ids)} tokens", text=error.text, hint="raise max_new_tokens"
+            ) from error
+        reason: FinishReason = "tool_calls" if message.tool_calls else "stop" if is_ended else "length"
+        return Generation(message=message, finish_reason=reason, usage=usage)
+
+
+def grounding_texts(messages: Sequence[Message]) -> Iterator[str]:
+    """Everything that a grounded slot may quote: texts of all messages, and the strings and numbers of results."""
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            for result in message.results:
+                yield from _leaves(result.content)
+        else:
+            yield message.text
+            if isinstance(message, AssistantMessage):
+                for call in message.tool_calls:
+                    yield from _leaves(call.arguments)
+
+
+def _leaves(value: JsonValue) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _leaves(item)
+    elif isinstance(value, Sequence):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield repr(value)

@@ -1,0 +1,107 @@
+"""Which tokens may come next: the grammar masks of left-to-right decoding.
+
+Two makes behind one small protocol, so that they can be compared on equal terms: our own automaton, and llguidance
+over the same grammar.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from agentflow.backend.codec import TurnCodec, grounding_texts
+from agentflow.backend.lark import turn_lark
+from agentflow.constraint import Constraint
+from agentflow.errors import MissingDependencyError, UnsupportedSchemaError
+from agentflow.types import GenerationRequest
+
+
+class TokenMask(Protocol):
+    """Follows one turn and says what may come next."""
+
+    def allowed(self) -> Tensor:
+        """Tokens that may come next, ``(V,)`` bool on the CPU."""
+        ...
+
+    def advance(self, token_id: int) -> None:
+        """Take note of the token that came; it was allowed."""
+        ...
+
+
+class AutomatonMask:
+    """The mask of our own automaton.
+
+    Args:
+        constraint: Automaton of the turn.
+    """
+
+    def __init__(self, constraint: Constraint) -> None:
+        self._constraint = constraint
+        self._state = constraint.start_state
+
+    def allowed(self) -> Tensor:
+        """See `TokenMask`."""
+        return torch.as_tensor(self._constraint.allowed(self._state))  # (V,)
+
+    def advance(self, token_id: int) -> None:
+        """See `TokenMask`."""
+        self._state = self._constraint.advance(self._state, [token_id])
+
+
+class LlguidanceMasks:
+    """Makes masks that llguidance computes.
+
+    Args:
+        codec: Gives tokenizer and vocabulary.
+
+    Raises:
+        MissingDependencyError: llguidance is not installed.
+    """
+
+    def __init__(self, codec: TurnCodec) -> None:
+        try:
+            import llguidance
+            import llguidance.hf
+        except ImportError as error:
+            raise MissingDependencyError("llguidance is not installed", hint="pip install llguidance") from error
+        self._codec = codec
+        self._matcher_class = llguidance.LLMatcher
+        self._make_tokenizer = llguidance.hf.from_tokenizer
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return self._make_tokenizer(self._codec.tokenizer, eos_token=sorted(self._codec.end_ids)[:1])
+
+    def make(self, request: GenerationRequest, *, is_grounded: bool) -> LlguidanceMask:
+        """The mask of the turn that `request` asks for.
+
+        Raises:
+            UnsupportedSchemaError: llguidance or our grammar for it does not know a keyword.
+        """
+        texts = list(grounding_texts(request.messages)) if is_grounded else None
+        lark = turn_lark(request, control_ids=self._codec.vocabulary.control_ids, texts=texts)
+        matcher = self._matcher_class(self._tokenizer, lark)
+        if matcher.is_error():
+            raise UnsupportedSchemaError("schema", reason=f"llguidance says: {matcher.get_error()}")
+        return LlguidanceMask(matcher, vocab_size=len(self._codec.vocabulary.token_bytes))
+
+
+class LlguidanceMask:
+    """The mask of one llguidance matcher."""
+
+    def __init__(self, matcher: Any, *, vocab_size: int) -> None:
+        self._matcher = matcher
+        self._vocab_size = vocab_size
+
+    def allowed(self) -> Tensor:
+        """See `TokenMask`."""
+        bits = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)  # (ceil(V / 8),)
+        is_allowed = (bits[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1  # (ceil(V / 8), 8)
+        return is_allowed.flatten()[: self._vocab_size].bool()  # (V,)
+
+    def advance(self, token_id: int) -> None:
+        """See `TokenMask`."""
+        self._matcher.consume_token(token_id)
