@@ -18,19 +18,19 @@ SHOWN: Final[Mapping[str, str]] = {
     "success_rate": "tasks solved",
     "valid_call_rate": "valid calls",
     "exact_call_rate": "exact calls",
-    "output_tokens_per_second": "output tokens/s, whole loop",
-    "end_to_end_output_tokens_per_second": "output tokens/s, model calls",
-    "denoising_steps_per_canvas": "denoising steps per canvas",
-    "tokens_per_forward": "tokens per forward pass",
+    "output_tokens_per_second": "output tokens/s",
+    "end_to_end_output_tokens_per_second": "model tokens/s",
+    "denoising_steps_per_canvas": "steps per canvas",
+    "tokens_per_forward": "tokens per forward",
     "tasks_per_minute": "tasks per minute",
-    "goodput": "goodput (solved in time per minute)",
-    "task_duration_s_p50": "task duration p50, s",
-    "task_duration_s_p95": "task duration p95, s",
+    "goodput": "goodput per minute",
+    "task_duration_s_p50": "task p50, s",
+    "task_duration_s_p95": "task p95, s",
     "calls_per_task": "calls per task",
-    "model_time_share": "share of time: model",
-    "tool_time_share": "share of time: tools",
-    "framework_time_share": "share of time: framework",
-    "constraint_time_share": "constraint, share of model time",
+    "model_time_share": "time: model",
+    "tool_time_share": "time: tools",
+    "framework_time_share": "time: framework",
+    "constraint_time_share": "time: constraint",
     "log_partition_per_step": "log Z per step",
 }
 """The rows of the table and what they are called there."""
@@ -60,7 +60,7 @@ class Report:
 
     @property
     def summaries(self) -> dict[str, Summary]:
-        """Summary of each mode."""
+        """Summary of each mode, worked out anew."""
         return {mode: summarize(records, deadline_s=self.deadline_s) for mode, records in self.modes.items()}
 
     def to_json(self, *, has_records: bool = True) -> dict[str, Any]:
@@ -84,13 +84,13 @@ def print_report(report: Report, console: Console) -> None:
                 line = f"{mode}: {record.task} (seed {record.seed}): {record.failure}"
                 console.print(line, style="dim", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
     console.print("Intervals are 95 %: Wilson for rates, bootstrap over tasks for ratios of sums.", style="dim")
-    for name in ("output_tokens_per_second", "end_to_end_output_tokens_per_second", "tokens_per_forward"):
-        console.print(f"{SHOWN[name]} = {FORMULAS[name]}", style="dim", markup=False, highlight=False)
+    for name, label in SHOWN.items():
+        if name in FORMULAS:
+            console.print(f"{label} = {FORMULAS[name]}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
-def header_lines(report: Report) -> list[str]:
-    """Say what was measured and where."""
-    num_tasks = max(len({record.task for record in records}) for records in report.modes.values())
+def header_lines(report: Report, *, num_tasks: int) -> list[str]:
+    """Say what is measured and where."""
     versions = ", ".join(f"{name} {number}" for name, number in report.machine.versions.items())
     seeds = ", ".join(map(str, report.seeds))
     return [
@@ -104,10 +104,11 @@ def measures_table(report: Report) -> Table:
     """Lay the measures out, one column per mode."""
     table = Table(title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
-    for mode in report.modes:
+    summaries = report.summaries
+    for mode in summaries:
         table.add_column(mode, justify="right")
     for name, label in SHOWN.items():
-        table.add_row(label, *(_cell(name, summary) for summary in report.summaries.values()))
+        table.add_row(label, *(_cell(name, summary) for summary in summaries.values()))
     return table
 
 
@@ -134,7 +135,7 @@ def _cell(name: str, summary: Summary) -> str:
     if name == "success_rate":
         head = f"{summary.num_solved}/{summary.num_tasks}"
         return f"{head} ({_range(measure, is_percent=True)})" if measure.interval else head
-    value = f"{100 * measure.value:.1f} %" if name in PERCENT or name.endswith("_share") else f"{measure.value:.4g}"
+    value = f"{100 * measure.value:.1f} %" if name in PERCENT or name.endswith("_share") else _short(measure.value)
     is_percent = name in PERCENT
     has_range = measure.interval is not None and not name.endswith("_share")
     return f"{value} ({_range(measure, is_percent=is_percent)})" if has_range else value
@@ -142,7 +143,12 @@ def _cell(name: str, summary: Summary) -> str:
 
 def _range(measure: Measure, *, is_percent: bool) -> str:
     low, high = measure.interval or (measure.value, measure.value)
-    return f"{100 * low:.0f}-{100 * high:.0f} %" if is_percent else f"{low:.4g}-{high:.4g}"
+    return f"{100 * low:.0f}-{100 * high:.0f} %" if is_percent else f"{_short(low)} to {_short(high)}"
+
+
+def _short(value: float) -> str:
+    """Write a number with three significant digits, large ones whole."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
 
 
 def _summary_json(summary: Summary) -> dict[str, Any]:

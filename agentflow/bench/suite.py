@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Final
 
 from agentflow.bench.task import BenchTask, ReferenceCall, Table, WorldState
+from agentflow.errors import ConfigurationError
 from agentflow.types import JsonValue
 
 NAMES: Final = ("Ottilie", "Bartholomew", "Ximena", "Thaddeus", "Saoirse", "Lorcan", "Zuleika", "Ignatius")
@@ -30,6 +31,9 @@ ERRANDS: Final = (
 )
 FILE_STEMS: Final = ("ferry", "orchard", "quarry", "lantern", "harbour", "beehives", "archive", "canoe")
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MAX_DRAWS: Final = 1000
+"""Draws after which a kind counts as used up."""
+
 FIRST_DATE: Final = date(2031, 1, 1)
 """Held out: the training data's dates end with 2030."""
 
@@ -42,15 +46,23 @@ def make_suite(num_tasks: int = 24, *, seed: int = 0) -> tuple[BenchTask, ...]:
         seed: Equal seeds give equal suites, and a longer suite begins with the shorter one.
 
     Returns:
-        The tasks, their names unique.
+        The tasks; no two have the same name or prompt.
+
+    Raises:
+        ConfigurationError: There are not that many different tasks.
     """
     kinds = list(KINDS.items())
-    tasks = []
+    tasks: dict[str, BenchTask] = {}  # by prompt
     for index in range(num_tasks):
         kind, make = kinds[index % len(kinds)]
+        name = f"{kind}-{index // len(kinds) + 1}"
         rng = random.Random(f"{seed}/{index}")  # noqa: S311 - reproducible tasks, no secret
-        tasks.append(make(f"{kind}-{index // len(kinds) + 1}", rng))
-    return tuple(tasks)
+        drawn = (make(name, rng) for _ in range(MAX_DRAWS))
+        task = next((task for task in drawn if task.prompt not in tasks), None)
+        if task is None:
+            raise ConfigurationError(f"kind {kind!r} has no new task left for a suite of {num_tasks}; ask for fewer")
+        tasks[task.prompt] = task
+    return tuple(tasks.values())
 
 
 def _sum_to_note(name: str, rng: random.Random) -> BenchTask:

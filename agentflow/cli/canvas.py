@@ -77,6 +77,11 @@ class CanvasView:
             yield Text("")
 
 
+def count_lines(draft: Draft, *, width: int) -> int:
+    """Count the text lines that a draft needs at a width in cells."""
+    return len(_wrap(_cells(draft, is_ascii=False), width))
+
+
 def legend(*, is_ascii: bool = False) -> Text:
     """Say which mark means what."""
     marks = ASCII_MARKS if is_ascii else MARKS

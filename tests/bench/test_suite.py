@@ -5,6 +5,7 @@ import pytest
 from agentflow.bench.suite import KINDS, make_suite
 from agentflow.bench.task import find_failure
 from agentflow.bench.world import World
+from agentflow.errors import ConfigurationError
 
 TASKS = make_suite(24)
 
@@ -45,3 +46,9 @@ def test_doing_nothing_does_not_solve_a_task_that_changes_the_world(task):
     """The right answer alone is not enough where something was to be saved."""
     with World.opened(task.before) as world:
         assert find_failure(task, dict(task.answer), world.read()) != ""
+
+
+def test_a_suite_that_is_too_long_is_an_error():
+    """When every task of a kind has been used, no task is repeated to fill the suite."""
+    with pytest.raises(ConfigurationError, match="no new task left"):
+        make_suite(8 * 200)
