@@ -108,7 +108,6 @@ class BenchTask:
             "type": "object",
             "properties": properties,
             "required": list(properties),
-            "additionalProperties": False,
         }
 
 
