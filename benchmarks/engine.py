@@ -3,9 +3,9 @@
     python benchmarks/engine.py [--agents 1,2,4,8,16] [--repeats 5] [--turns 16] [--json benchmarks/results/engine.json]
 
 Every agent asks for the first turn of a task of the suite `assistant`: a tool call, held to the schemas of the offered
-tools. No tool runs. Agents share one loaded model; each asks for its next turn when it has its last one. No request
-comes twice, so nothing is found in a cache that a real agent would not find there. Numbers are medians over the
-repeats, with the least and the most; one warm-up run before is not counted.
+tools. No tool runs. Agents share one loaded model; each asks for its next turn when it has its last one. Within
+one number of agents no request comes twice, so nothing is found in a cache that a real agent would not find there.
+Numbers are medians over the repeats, with the least and the most; one warm-up run before is not counted.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def _sum_to_note(name: str, rng: random.Random) -> BenchTask:
 
 
 def _file_total(name: str, rng: random.Random) -> BenchTask:
-    path, price, count = f"{rng.choice(FILE_STEMS)}.txt", rng.randint(103, 989), rng.randint(3, 19)
+    path, price, count = _path(rng), rng.randint(103, 989), rng.randint(3, 19)
     before = WorldState(files={path: str(price)})
     return BenchTask(
         name=name,
@@ -121,7 +121,7 @@ def _table_to_note(name: str, rng: random.Random) -> BenchTask:
 def _days_to_file(name: str, rng: random.Random) -> BenchTask:
     start = _date(rng)
     end = start + timedelta(days=rng.randint(11, 180))
-    days, path = (end - start).days, f"{rng.choice(FILE_STEMS)}.txt"
+    days, path = (end - start).days, _path(rng)
     return BenchTask(
         name=name,
         kind="days-to-file",
@@ -180,7 +180,7 @@ def _date_shift(name: str, rng: random.Random) -> BenchTask:
 
 
 def _file_to_todo(name: str, rng: random.Random) -> BenchTask:
-    path, errand = f"{rng.choice(FILE_STEMS)}.txt", rng.choice(ERRANDS)
+    path, errand = _path(rng), rng.choice(ERRANDS)
     before = WorldState(files={path: errand})
     return BenchTask(
         name=name,
@@ -217,6 +217,11 @@ def _shuffled(rng: random.Random, *names: str) -> tuple[str, ...]:
 
 def _date(rng: random.Random) -> date:
     return FIRST_DATE + timedelta(days=rng.randrange(365 * 4))
+
+
+def _path(rng: random.Random) -> str:
+    stem = "_".join(rng.sample(FILE_STEMS, rng.choice((1, 1, 2))))
+    return f"{stem}.{rng.choice(('txt', 'txt', 'md', 'log'))}"
 
 
 def _product(rng: random.Random) -> tuple[str, float]:

@@ -51,4 +51,4 @@ def test_doing_nothing_does_not_solve_a_task_that_changes_the_world(task):
 def test_a_suite_that_is_too_long_is_an_error():
     """When every task of a kind has been used, no task is repeated to fill the suite."""
     with pytest.raises(ConfigurationError, match="no new task left"):
-        make_suite(8 * 200)
+        make_suite(8 * 500)
