@@ -4,10 +4,10 @@ The loop asks a backend for a turn, has the executor run its calls, and goes on 
 How turns are written, how tools run and how many agents share a machine are others' matters.
 """
 
-from agentflow.agent.agent import Agent
+from agentflow.agent.agent import Agent, RunOptions
 from agentflow.agent.limits import Limits
-from agentflow.agent.loop import turn_seed
+from agentflow.agent.loop import Loop, derive_seed
 from agentflow.agent.result import RunResult
 from agentflow.agent.stream import RunStream
 
-__all__ = ["Agent", "Limits", "RunResult", "RunStream", "turn_seed"]
+__all__ = ["Agent", "Limits", "Loop", "RunOptions", "RunResult", "RunStream", "derive_seed"]

@@ -7,11 +7,12 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, Generic, TypeAlias, TypeVar, overload
+from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 import anyio
 from anyio.lowlevel import current_token
 
+from agentflow.agent.delegation import delegate
 from agentflow.agent.limits import Limits
 from agentflow.agent.loop import Job, Loop, OutputCheck
 from agentflow.agent.models import ModelSource, find_backend
@@ -32,6 +33,44 @@ Instructions: TypeAlias = str | Callable[[RunContext[Any]], str | Awaitable[str]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class _Options(TypedDict, total=False):
+    """Options of `Agent` that do not change its type."""
+
+    instructions: Instructions
+    tools: Iterable[ToolSource]
+    name: str
+    settings: GenerationSettings | None
+    limits: Limits | None
+    output_retries: int
+    approve: Approver | None
+    max_concurrency: int | None
+    max_result_chars: int
+
+
+class RunOptions(TypedDict, Generic[DepsT], total=False):
+    """Options of one run.
+
+    Attributes:
+        deps: Dependencies for tools, instructions and validators; see `RunContext`.
+        history: Conversation to continue, such as ``result.messages`` of an earlier run.
+        settings: How to generate, in place of the agent's.
+        limits: How far the run may go, in place of the agent's.
+        model: In place of the agent's.
+        approve: Asked before a tool that needs approval runs, in place of the agent's.
+        on_event: Told of everything that happens, in the event loop.
+        run_id: Name of the run; made up if not given.
+    """
+
+    deps: DepsT
+    history: Sequence[Message]
+    settings: GenerationSettings | None
+    limits: Limits | None
+    model: ModelSource | None
+    approve: Approver | None
+    on_event: EventObserver | None
+    run_id: str
+
+
 class Agent(Generic[DepsT, OutputT]):
     """A model with instructions and tools. Running it changes nothing in it, so one agent may run many times at once.
 
@@ -41,6 +80,28 @@ class Agent(Generic[DepsT, OutputT]):
         limits: How far a run may go.
     """
 
+    @overload
+    def __init__(
+        self: Agent[DepsT, str], model: ModelSource, *, deps_type: type[DepsT] = ..., **options: Unpack[_Options]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        model: ModelSource,
+        *,
+        output_type: type[OutputT],
+        deps_type: type[DepsT] = ...,
+        **options: Unpack[_Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Agent[DepsT, Any],
+        model: ModelSource,
+        *,
+        output_type: JsonSchema | Any,
+        deps_type: type[DepsT] = ...,
+        **options: Unpack[_Options],
+    ) -> None: ...
     def __init__(
         self,
         model: ModelSource,
@@ -100,6 +161,11 @@ class Agent(Generic[DepsT, OutputT]):
         return self._tools
 
     @property
+    def approver(self) -> Approver | None:
+        """Who is asked before a tool that needs approval runs."""
+        return self._approve
+
+    @property
     def settings(self) -> GenerationSettings:
         """How it generates, unless a run says otherwise."""
         return self._settings
@@ -130,29 +196,12 @@ class Agent(Generic[DepsT, OutputT]):
         self._output_checks = (*self._output_checks, _make_check(function))
         return function
 
-    async def run(
-        self,
-        task: str,
-        *,
-        deps: DepsT = None,  # type: ignore[assignment] # None is the default dependency type
-        history: Sequence[Message] = (),
-        settings: GenerationSettings | None = None,
-        limits: Limits | None = None,
-        model: ModelSource | None = None,
-        approve: Approver | None = None,
-        on_event: EventObserver | None = None,
-    ) -> RunResult[OutputT]:
+    async def run(self, task: str, **options: Unpack[RunOptions[DepsT]]) -> RunResult[OutputT]:
         """Work on `task` until there is an output.
 
         Args:
             task: What the user asks for.
-            deps: Dependencies for tools, instructions and validators; see `RunContext`.
-            history: Conversation to continue, such as ``result.messages`` of an earlier run.
-            settings: In place of the agent's.
-            limits: In place of the agent's.
-            model: In place of the agent's.
-            approve: In place of the agent's.
-            on_event: Told of everything that happens, in the event loop.
+            **options: For this run only; see `RunOptions`.
 
         Raises:
             LimitExceededError: A limit was reached.
@@ -160,29 +209,42 @@ class Agent(Generic[DepsT, OutputT]):
             AgentflowError: The model cannot be loaded, or it failed. An error raised during the
                 run carries the conversation in `messages`.
         """
-        backend = await find_backend(self._model if model is None else model)
-        settings, run_id = settings or self._settings, uuid.uuid4().hex
-        context = RunContext(deps=deps, agent=self.name, run_id=run_id, task=task, settings=settings)
-        instructions = await _resolve(self._instructions, context)
+        return await (await self.prepare(task, **options)).run()
+
+    async def prepare(self, task: str, *, depth: int = 0, **options: Unpack[RunOptions[DepsT]]) -> Loop[OutputT]:
+        """Load the model, resolve the instructions and set up a run, for callers that drive it themselves.
+
+        Args:
+            task: What the user asks for.
+            depth: How many runs this one is nested in.
+            **options: See `RunOptions`.
+        """
+        model, approve = options.get("model"), options.get("approve")
         job = Job(
-            backend=backend,
+            backend=await find_backend(self._model if model is None else model),
             executor=self._make_executor(self._tools, approve=approve or self._approve),
             tools=tuple(t.spec for t in self._tools),
             output_type=self._output_type,
             output_checks=self._output_checks,
             output_retries=self._output_retries,
-            limits=limits or self.limits,
-            settings=settings,
+            limits=options.get("limits") or self.limits,
+            settings=options.get("settings") or self._settings,
             task=task,
-            deps=deps,
+            deps=options.get("deps"),
             agent=self.name,
-            run_id=run_id,
+            run_id=options.get("run_id") or uuid.uuid4().hex,
+            depth=depth,
+            approve=approve or self._approve,
         )
-        transcript = Transcript(history, instructions=instructions, task=task)
-        observer = Observer(on_event, agent=self.name, run_id=run_id)
-        return await Loop(job=job, transcript=transcript, observer=observer).run()
+        context = RunContext(
+            deps=job.deps, agent=job.agent, run_id=job.run_id, task=task, settings=job.settings, depth=depth
+        )
+        instructions = await _resolve(self._instructions, context)
+        transcript = Transcript(options.get("history", ()), instructions=instructions, task=task)
+        observer = Observer(options.get("on_event"), agent=self.name, run_id=job.run_id)
+        return Loop(job=job, transcript=transcript, observer=observer)
 
-    def run_sync(self, task: str, **options: Any) -> RunResult[OutputT]:
+    def run_sync(self, task: str, **options: Unpack[RunOptions[DepsT]]) -> RunResult[OutputT]:
         """Run from code that is not async; takes what `run` takes.
 
         Raises:
@@ -197,7 +259,9 @@ class Agent(Generic[DepsT, OutputT]):
             )
         return anyio.run(partial(self.run, task, **options))
 
-    def stream(self, task: str, **options: Any) -> AbstractAsyncContextManager[RunStream[OutputT]]:
+    def stream(
+        self, task: str, **options: Unpack[RunOptions[DepsT]]
+    ) -> AbstractAsyncContextManager[RunStream[OutputT]]:
         """Run and iterate over the events as they happen; takes what `run` takes.
 
             async with agent.stream("...") as events:
@@ -207,7 +271,25 @@ class Agent(Generic[DepsT, OutputT]):
 
         Leaving the block early cancels the run and everything that it started.
         """
-        return open_stream(lambda tell: self.run(task, **{**options, "on_event": _both(tell, options.get("on_event"))}))
+
+        def run(tell: EventObserver) -> Awaitable[RunResult[OutputT]]:
+            options["on_event"] = _both(tell, options.get("on_event"))
+            return self.run(task, **options)
+
+        return open_stream(run)
+
+    def as_tool(self, *, name: str | None = None, description: str | None = None, **options: Any) -> Tool[..., Any]:
+        """Make a tool that hands a task to this agent and returns its output; for other agents to call.
+
+        The nested run has limits of its own and the dependencies of the calling run; an agent without an
+        approver asks the calling run's. The same observers see its events, and what it costs counts for both.
+
+        Args:
+            name: What the calling model calls it; the agent's name if not given.
+            description: What the calling model is told.
+            **options: Other options of `tool`; there is no time limit unless given.
+        """
+        return delegate(self, name=name or self.name, description=description, **options)
 
 
 async def _resolve(instructions: Instructions, context: RunContext[Any]) -> str:

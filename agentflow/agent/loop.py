@@ -14,13 +14,13 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Generic
 
 import anyio
 
 from agentflow.agent.limits import Limits
 from agentflow.agent.observer import Observer
-from agentflow.agent.result import RunResult
+from agentflow.agent.result import OutputT, RunResult
 from agentflow.agent.transcript import Transcript
 from agentflow.backend.base import Backend
 from agentflow.errors import (
@@ -42,7 +42,7 @@ from agentflow.events import (
     TurnStarted,
     UsageUpdated,
 )
-from agentflow.executor import Executor
+from agentflow.executor import Approver, Executor
 from agentflow.output import OutputType
 from agentflow.tool import RunContext
 from agentflow.types import (
@@ -77,6 +77,8 @@ class Job:
         deps: The caller's dependencies.
         agent: Name of the agent.
         run_id: Unique per run.
+        depth: How many runs this one is nested in.
+        approve: Asked before tools that need approval run.
     """
 
     backend: Backend
@@ -91,10 +93,12 @@ class Job:
     deps: Any
     agent: str
     run_id: str
+    depth: int = 0
+    approve: Approver | None = None
 
 
 @dataclass(kw_only=True)
-class Loop:
+class Loop(Generic[OutputT]):
     """One run of a `Job`."""
 
     job: Job
@@ -105,7 +109,7 @@ class Loop:
     finished_calls: dict[str, ToolResult] = field(default_factory=dict)
     started_s: float = field(default_factory=time.perf_counter)
 
-    async def run(self) -> RunResult[Any]:
+    async def run(self) -> RunResult[OutputT]:
         """Work until there is an output.
 
         Raises:
@@ -235,8 +239,15 @@ class Loop:
             messages=self.transcript.show(),
             usage=self.usage,
             settings=job.settings,
+            depth=job.depth,
+            approve=job.approve,
+            is_watched=self.observer.is_watched,
             emit=self._emit,
+            add_usage=self._add_usage,
         )
+
+    def _add_usage(self, usage: Usage) -> None:
+        self.usage += usage
 
     def _emit(self, event: Event) -> None:
         if isinstance(event, CallFinished) and event.run_id == self.job.run_id:
@@ -245,7 +256,7 @@ class Loop:
 
     def _make_request(self) -> GenerationRequest:
         job, timeout_s = self.job, self.job.limits.timeout_s
-        seed = turn_seed(job.settings.seed, self.observer.turn)
+        seed = derive_seed(job.settings.seed, self.observer.turn)
         return GenerationRequest(
             messages=self.transcript.show(),
             tools=job.tools,
@@ -284,8 +295,8 @@ def _name_end(error: BaseException) -> RunEnd:
     return "error" if isinstance(error, Exception) else "cancelled"
 
 
-def turn_seed(seed: int | None, turn: int) -> int | None:
-    """Derive the seed of one turn, so that turns differ and a run can be repeated from its one seed."""
+def derive_seed(seed: int | None, part: int | str) -> int | None:
+    """Derive the seed of one turn or one nested run, so that they differ and all can be repeated from one seed."""
     if seed is None:
         return None
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{turn}".encode(), digest_size=4).digest())
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{part}".encode(), digest_size=4).digest())

@@ -37,6 +37,11 @@ class Observer:
         self._thread_id = threading.get_ident()
         self._token = current_token()
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether there is anybody to tell."""
+        return self._on_event is not None
+
     def tell(self, kind: type[Event], **members: Any) -> None:
         """Make an event of this turn and hand it on."""
         if self._on_event is not None:

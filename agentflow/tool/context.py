@@ -15,7 +15,7 @@ DepsT = TypeVar("DepsT", default=None)
 """Type of the dependencies that the caller of a run hands in."""
 
 
-def _ignore(_: Event) -> None:
+def _ignore(_: Any) -> None:
     """Tell nobody."""
 
 
@@ -34,7 +34,11 @@ class RunContext(Generic[DepsT]):
         settings: How the run generates.
         call: The call that is running; ``None`` outside of a tool.
         attempt: Which try of this call it is, from 1.
+        depth: How many runs this one is nested in, when agents run as tools.
+        approve: Asked before a tool that needs approval runs; handed on to nested runs.
+        is_watched: Whether anybody observes the run.
         emit: Tells the run's observers of an event.
+        add_usage: Adds what a tool spent on models to what the run has cost.
     """
 
     deps: DepsT
@@ -47,7 +51,11 @@ class RunContext(Generic[DepsT]):
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     call: ToolCall | None = None
     attempt: int = 1
+    depth: int = 0
+    approve: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
+    is_watched: bool = False
     emit: Callable[[Event], None] = field(default=_ignore, repr=False, compare=False)
+    add_usage: Callable[[Usage], None] = field(default=_ignore, repr=False, compare=False)
 
     @property
     def idempotency_key(self) -> str:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from agentflow.agent import Agent, Limits, turn_seed
+from agentflow.agent import Agent, Limits, derive_seed
 from agentflow.backend.scripted import ScriptedBackend, call
 from agentflow.errors import (
     BackendError,
@@ -295,7 +295,7 @@ async def test_turns_have_seeds_of_their_own():
         backend = ScriptedBackend([call("get_weather", city="Oslo"), "ok"])
         await Agent(backend, tools=[get_weather], settings=GenerationSettings(seed=7)).run("go")
         seeds.append([request.settings.seed for request in backend.requests])
-    assert seeds[0] == seeds[1] == [turn_seed(7, 1), turn_seed(7, 2)]
+    assert seeds[0] == seeds[1] == [derive_seed(7, 1), derive_seed(7, 2)]
     assert len(set(seeds[0])) == 2
 
 
