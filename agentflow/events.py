@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from agentflow.types import Draft, ToolCall, ToolResult, Usage
+from agentflow.types import Draft, Plan, ToolCall, ToolResult, Usage
 
 RunEnd: TypeAlias = Literal["output", "limit", "error", "cancelled"]
 """How a run ended: with its output, at a limit, with an error, or cancelled from outside."""
@@ -163,6 +163,17 @@ class OutputReady(RunEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanUpdated(RunEvent):
+    """A plan was made, changed, or one of its steps ended; only runs of a planner tell it.
+
+    Attributes:
+        plan: The plan as it stands.
+    """
+
+    plan: Plan
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFinished(RunEvent):
     """The last event of a run.
 
@@ -190,6 +201,7 @@ Event: TypeAlias = (
     | CallFinished
     | OutputRejected
     | OutputReady
+    | PlanUpdated
     | RunFinished
 )
 """Any event of a run; match on the class."""

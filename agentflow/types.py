@@ -110,6 +110,49 @@ class ToolSpec:
     parameters: JsonSchema
 
 
+# ---------------------------------------------------------------- plans
+
+StepState: TypeAlias = Literal["pending", "done", "failed", "skipped"]
+"""A step of a plan: not run yet, run, run without success, or never to be run because what it needs failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanStep:
+    """One tool call that a plan foresees.
+
+    Attributes:
+        id: Unique in its plan; other steps refer to it.
+        tool: Name of the tool or agent that does it.
+        goal: What it is for.
+        needs: Ids of the steps whose results it uses.
+        arguments: Arguments of the call, in which ``"${id}"`` and ``"${id.key.0}"`` stand for the result of a step
+            or a part of it; ``None``: the model fills them in when the results it needs are there.
+        state: How far it is.
+        result: What came back, when `state` is ``"done"`` or ``"failed"``.
+    """
+
+    id: str
+    tool: str
+    goal: str = ""
+    needs: tuple[str, ...] = ()
+    arguments: Mapping[str, JsonValue] | None = None
+    state: StepState = "pending"
+    result: JsonValue = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A task as a graph of steps. Steps that do not need each other run at the same time.
+
+    Attributes:
+        task: What the plan is for.
+        steps: The steps; each needs only steps before it.
+    """
+
+    task: str
+    steps: tuple[PlanStep, ...]
+
+
 # ---------------------------------------------------------------- generation
 
 

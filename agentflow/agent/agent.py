@@ -25,7 +25,7 @@ from agentflow.executor import MAX_RESULT_CHARS, Approver, Executor
 from agentflow.output import OutputType
 from agentflow.tool import RunContext, Tool, ToolSource, collect_tools, tool
 from agentflow.tool.context import DepsT
-from agentflow.types import GenerationSettings, JsonSchema, Message
+from agentflow.types import GenerationSettings, JsonSchema, Message, ToolChoice
 
 Instructions: TypeAlias = str | Callable[[RunContext[Any]], str | Awaitable[str]]
 """A text, or a function of the run's context that gives one; sync or async."""
@@ -38,6 +38,7 @@ class _Options(TypedDict, total=False):
 
     instructions: Instructions
     tools: Iterable[ToolSource]
+    tool_choice: ToolChoice
     name: str
     settings: GenerationSettings | None
     limits: Limits | None
@@ -110,6 +111,7 @@ class Agent(Generic[DepsT, OutputT]):
         tools: Iterable[ToolSource] = (),
         output_type: type[OutputT] | JsonSchema | Any = str,
         deps_type: type[DepsT] | None = None,
+        tool_choice: ToolChoice = "auto",
         name: str = "agent",
         settings: GenerationSettings | None = None,
         limits: Limits | None = None,
@@ -124,6 +126,7 @@ class Agent(Generic[DepsT, OutputT]):
             model: A model, a backend, or a name such as ``"embedded"`` that is loaded when first needed.
             instructions: What the model is told above every conversation.
             tools: Tools, functions, toolsets.
+            tool_choice: ``"none"`` shows the tools but lets the model call none; see `ToolChoice`.
             output_type: What the answer must be: `str`, a pydantic model, dataclass, TypedDict, union or JSON Schema.
             deps_type: Type of the dependencies, for type checkers only.
             name: For people.
@@ -149,6 +152,7 @@ class Agent(Generic[DepsT, OutputT]):
         self._tools = collect_tools(tools)
         self._output_type: OutputType[OutputT] = OutputType(output_type)
         self._output_checks: tuple[OutputCheck, ...] = ()
+        self._tool_choice = tool_choice
         self._settings = settings or GenerationSettings()
         self._output_retries = output_retries
         self._make_executor = partial(Executor, max_concurrency=max_concurrency, max_result_chars=max_result_chars)
@@ -200,7 +204,7 @@ class Agent(Generic[DepsT, OutputT]):
         """Work on `task` until there is an output.
 
         Args:
-            task: What the user asks for.
+            task: What the user asks for; empty to go on from where the history ends.
             **options: For this run only; see `RunOptions`.
 
         Raises:
@@ -224,6 +228,7 @@ class Agent(Generic[DepsT, OutputT]):
             backend=await find_backend(self._model if model is None else model),
             executor=self._make_executor(self._tools, approve=approve or self._approve),
             tools=tuple(t.spec for t in self._tools),
+            tool_choice=self._tool_choice,
             output_type=self._output_type,
             output_checks=self._output_checks,
             output_retries=self._output_retries,

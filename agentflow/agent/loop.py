@@ -51,6 +51,7 @@ from agentflow.types import (
     GenerationRequest,
     GenerationSettings,
     ToolCall,
+    ToolChoice,
     ToolResult,
     ToolSpec,
     Usage,
@@ -68,6 +69,7 @@ class Job:
         backend: Writes the turns.
         executor: Runs the calls.
         tools: What the model is told of the tools.
+        tool_choice: Whether it may or must call them; see `ToolChoice`.
         output_type: What the answer must be.
         output_checks: Run on the parsed answer, in order.
         output_retries: Answers that may be bad before the run fails.
@@ -84,6 +86,7 @@ class Job:
     backend: Backend
     executor: Executor
     tools: tuple[ToolSpec, ...]
+    tool_choice: ToolChoice
     output_type: OutputType[Any]
     output_checks: tuple[OutputCheck, ...]
     output_retries: int
@@ -182,8 +185,11 @@ class Loop(Generic[OutputT]):
                 f"the model asked for {len(calls)} more calls after {self.usage.tool_calls}; max_calls={max_calls}",
                 limit="max_calls",
             )
-        results = await self.job.executor.execute(calls, self.context)
-        self.usage += Usage(tool_calls=len(calls))
+        if self.job.tool_choice == "none":
+            results = tuple(ToolResult(c.id, c.name, "No tool may be called here.", is_error=True) for c in calls)
+        else:
+            results = await self.job.executor.execute(calls, self.context)
+            self.usage += Usage(tool_calls=len(calls))
         self.transcript.add_results(results)
         if max_repeats is not None and self.transcript.num_repeats >= max_repeats:
             raise LimitExceededError(
@@ -260,6 +266,7 @@ class Loop(Generic[OutputT]):
         return GenerationRequest(
             messages=self.transcript.show(),
             tools=job.tools,
+            tool_choice=job.tool_choice,
             output_schema=job.output_type.schema,
             settings=job.settings if seed is None else replace(job.settings, seed=seed),
             timeout_s=None if timeout_s is None else timeout_s - (time.perf_counter() - self.started_s),

@@ -25,14 +25,15 @@ class Transcript:
     """
 
     def __init__(self, history: Sequence[Message], *, instructions: str, task: str) -> None:
-        """Begin with `history`; `instructions` replace the ones it began with."""
+        """Begin with `history`; `instructions` replace the ones it began with; an empty `task` adds nothing."""
         earlier = list(history)
         if instructions and earlier and isinstance(earlier[0], SystemMessage):
             earlier.pop(0)
         self._messages: list[Message] = [SystemMessage(instructions)] if instructions else []
         self._messages += earlier
         self.num_history = len(self._messages)
-        self._messages.append(UserMessage(task))
+        if task or not history:
+            self._messages.append(UserMessage(task))
         self._call_ids = {call.id for m in earlier if isinstance(m, AssistantMessage) for call in m.tool_calls}
         self._last_exchange: Any = None
         self.num_repeats = 0
