@@ -194,7 +194,10 @@ class Model:
         Inside a running event loop (a notebook) it works too, in a thread of its own; the loop stands still meanwhile,
         so prefer ``await model.decode(...)`` there.
         """
-        return run_to_end(lambda: self.decode(output_type, prompt, settings=settings, on_draft=on_draft))
+        value: T | JsonValue = run_to_end(
+            lambda: self.decode(output_type, prompt, settings=settings, on_draft=on_draft)
+        )
+        return value
 
     def close(self) -> None:
         """Release the device and threads. Closing twice is harmless."""

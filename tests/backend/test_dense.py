@@ -34,6 +34,22 @@ def test_logits_equal_those_of_transformers(model, lengths):
         assert expected.std() > 0.1
 
 
+@pytest.mark.parametrize("chunks", [(10,), (60,), (10, 1, 1), (20, 16, 16, 5), (60, 16, 1)], ids=str)
+def test_reading_in_pieces_equals_transformers(model, chunks):
+    """Within and past the sliding window, hidden states and kept keys agree, however the text is cut."""
+    stock, own = Denoiser(model), DenseDenoiser(model)
+    expected_context, context = stock.open_context(), own.open_context()
+    for i, length in enumerate(chunks):
+        ids = [6 + (7 * i + 5 * j) % 90 for j in range(length)]
+        expected = stock.read_inplace(expected_context, ids)
+        torch.testing.assert_close(own.read_inplace(context, ids), expected, rtol=1e-4, atol=1e-4)
+
+    assert context.num_tokens == expected_context.num_tokens == sum(chunks)
+    for layer, expected_layer in zip(context.cache.layers, expected_context.cache.layers, strict=True):
+        torch.testing.assert_close(layer.keys, expected_layer.keys, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(layer.values, expected_layer.values, rtol=1e-4, atol=1e-4)
+
+
 def test_it_declines_what_it_does_not_compute(denoiser, model):
     """A network with experts runs through transformers' layers."""
     assert DenseDenoiser.can_run(model)

@@ -1,9 +1,9 @@
-"""Our own decoder pass for networks without experts: the checkpoint's weights, arranged for few large operations.
+"""Our own passes for networks without experts: the checkpoint's weights, arranged for few large operations.
 
 At a few million parameters a step is made of hundreds of small operations, and calling them costs as much as
 computing them. Here query, key and value are one product, gate and up are another, every norm is one operation, the
 rotary angles are computed once per batch, and the experts' branch, which is zero without experts, is left out. The
-logits equal those of transformers' decoder up to rounding, which a test checks.
+outputs equal those of transformers' encoder and decoder up to rounding, which a test checks.
 
 Shapes: ``B`` rows, ``L`` canvas length, ``T`` context length, ``H`` hidden size, ``Q`` query heads, ``K`` key heads,
 ``D`` head size, ``F`` feed-forward size.
@@ -11,13 +11,15 @@ Shapes: ``B`` rows, ``L`` canvas length, ``T`` context length, ``H`` hidden size
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from agentflow.backend.diffusion.denoiser import ContextBatch, Denoiser, LayerKeys, Rotary
+from agentflow.backend.diffusion.denoiser import Context, ContextBatch, Denoiser, LayerKeys, Rotary
 
 if TYPE_CHECKING:
     from transformers import DiffusionGemmaForBlockDiffusion
@@ -57,6 +59,7 @@ class DenseDenoiser(Denoiser):
     def __init__(self, model: DiffusionGemmaForBlockDiffusion) -> None:
         super().__init__(model)
         self._num_heads: int = self._text_config.num_attention_heads
+        self._window: int = self._text_config.sliding_window
         self._eps: float = self._text_config.rms_norm_eps
         self._weights = [_gather_layer(layer) for layer in self._decoder.layers]
         conditioning = self._decoder.self_conditioning
@@ -68,6 +71,7 @@ class DenseDenoiser(Denoiser):
         text = model.config.text_config
         return (
             not text.num_experts
+            and text.use_bidirectional_attention != "all"
             and not text.attention_bias
             and text.hidden_activation == "gelu_pytorch_tanh"
             and model.model.decoder.embed_tokens.weight.dtype == torch.float32
@@ -76,13 +80,28 @@ class DenseDenoiser(Denoiser):
     @torch.inference_mode()
     def denoise(self, canvases: Tensor, signals: Tensor, batch: ContextBatch) -> Tensor:
         """See `Denoiser.denoise`."""
-        decoder = self._decoder
-        hidden = self._condition(decoder.embed_tokens(canvases), signals)  # (B, L, H)
+        hidden = self._condition(self._decoder.embed_tokens(canvases), signals)  # (B, L, H)
         rotary = batch.rotary(lambda kind: self._angles(hidden, batch.positions, kind), self._layer_types)
         for i, layer in enumerate(self._weights):
-            hidden = self._attend(hidden, layer, batch.layers[i], rotary[i], batch.masks[i])  # (B, L, H)
-            hidden = self._transform(hidden, layer)  # (B, L, H)
-        return self.logits(self._norm(hidden, decoder.norm.weight))  # (B, L, V)
+            reach = _Reach(partial(_append, batch.layers[i]), batch.masks[i], is_causal=False)
+            hidden = self._layer(hidden, layer, rotary[i], reach)  # (B, L, H)
+        return self.logits(self._norm(hidden, self._decoder.norm.weight))  # (B, L, V)
+
+    @torch.inference_mode()
+    def read_inplace(self, context: Context, token_ids: Sequence[int]) -> Tensor:
+        """See `Denoiser.read_inplace`."""
+        hidden = self._decoder.embed_tokens(torch.tensor([token_ids], device=self.device))  # (1, T_new, H)
+        first, num_new = context.num_tokens, len(token_ids)
+        positions = torch.arange(first, first + num_new, device=self.device)[None]  # (1, T_new)
+        rotary = {kind: self._angles(hidden, positions, kind) for kind in set(self._layer_types)}
+        for i, (layer, kind) in enumerate(zip(self._weights, self._layer_types, strict=True)):
+            window = self._window if kind == "sliding_attention" else None
+            mask = _causal_mask(first, num_new, window, device=self.device)  # (T_new, T), or None
+            is_causal = mask is None and num_new > 1
+            reach = _Reach(partial(context.cache.update, layer_idx=i), mask, is_causal=is_causal)
+            hidden = self._layer(hidden, layer, rotary[kind], reach)  # (1, T_new, H)
+        context.num_tokens += num_new
+        return self._norm(hidden, self._decoder.norm.weight)  # (1, T_new, H)
 
     def _angles(self, hidden: Tensor, positions: Tensor, kind: str) -> Rotary:
         """Cosine and signed sine, so that a rotation is one shift and two products."""
@@ -96,9 +115,10 @@ class DenseDenoiser(Denoiser):
         signal = _gated(self._norm(signals, block.pre_norm.weight), self._conditioning_gate_up, block.down_proj.weight)
         return self._norm(embedded + signal, None)  # (B, L, H)
 
-    def _attend(
-        self, hidden: Tensor, layer: DenseLayer, context: LayerKeys, rotary: Rotary, mask: Tensor | None
-    ) -> Tensor:
+    def _layer(self, hidden: Tensor, layer: DenseLayer, rotary: Rotary, reach: _Reach) -> Tensor:
+        return self._transform(self._attend(hidden, layer, rotary, reach), layer)  # (B, L, H)
+
+    def _attend(self, hidden: Tensor, layer: DenseLayer, rotary: Rotary, reach: _Reach) -> Tensor:
         num_rows, length, _ = hidden.shape
         heads = functional.linear(self._norm(hidden, layer.norms[0]), layer.query_key)
         heads = heads.view(num_rows, length, -1, layer.head_size)  # (B, L, Q + K or 2K, D)
@@ -107,10 +127,15 @@ class DenseDenoiser(Denoiser):
         value = self._norm(rest[0] if rest else key, None).transpose(1, 2)  # (B, K, L, D)
         query = _rotate(self._norm(query, layer.query_norm), rotary).transpose(1, 2)  # (B, Q, L, D)
         key = _rotate(self._norm(key, layer.key_norm), rotary).transpose(1, 2)  # (B, K, L, D)
-        keys = torch.cat([context.keys, key], dim=2)  # (B, K, T + L, D)
-        values = torch.cat([context.values, value], dim=2)  # (B, K, T + L, D)
+        keys, values = reach.extend(key, value)  # (B, K, T + L, D) each
         mixed = functional.scaled_dot_product_attention(
-            query, keys, values, attn_mask=mask, scale=1.0, enable_gqa=num_keys < self._num_heads
+            query,
+            keys,
+            values,
+            attn_mask=reach.mask,
+            is_causal=reach.is_causal,
+            scale=1.0,
+            enable_gqa=num_keys < self._num_heads,
         )  # (B, Q, L, D)
         mixed = functional.linear(mixed.transpose(1, 2).reshape(num_rows, length, -1), layer.output)  # (B, L, H)
         return hidden + self._norm(mixed, layer.norms[1])  # (B, L, H)
@@ -122,6 +147,35 @@ class DenseDenoiser(Denoiser):
 
     def _norm(self, hidden: Tensor, weight: Tensor | None) -> Tensor:
         return functional.rms_norm(hidden, hidden.shape[-1:], weight, self._eps)
+
+
+class _Reach(NamedTuple):
+    """What the queries of a layer may look at.
+
+    Attributes:
+        extend: Puts the new keys and values behind those of the context and gives all of them.
+        mask: Added to the scores, or where it is true they count; ``None`` without one.
+        is_causal: Whether a query looks only at its own and earlier positions; there is no context then.
+    """
+
+    extend: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    mask: Tensor | None
+    is_causal: bool
+
+
+def _append(context: LayerKeys, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.cat([context.keys, key], dim=2), torch.cat([context.values, value], dim=2)  # (B, K, T + L, D) each
+
+
+def _causal_mask(num_past: int, num_new: int, window: int | None, *, device: torch.device) -> Tensor | None:
+    """Which of the kept keys each new token sees, ``(T_new, T)`` bool; ``None`` where it is all, or plainly causal."""
+    num_kept = num_past if window is None else min(num_past, window - 1)
+    if num_new == 1 or (num_past == 0 and (window is None or num_new <= window)):
+        return None
+    query = torch.arange(num_past, num_past + num_new, device=device)[:, None]  # (T_new, 1)
+    key = torch.arange(num_past - num_kept, num_past + num_new, device=device)  # (T,)
+    is_seen = key <= query  # (T_new, T)
+    return is_seen if window is None else is_seen & (key > query - window)  # (T_new, T)
 
 
 def _gather_layer(layer: Any) -> DenseLayer:

@@ -1,0 +1,163 @@
+"""Loading a model and decoding values with it."""
+
+import dataclasses
+import subprocess
+import sys
+from typing import Literal, TypedDict
+
+import anyio
+import pydantic
+import pytest
+
+from agentflow.backend.diffusion.untrained import save_untrained_checkpoint
+from agentflow.errors import ConfigurationError, OutputValidationError, TruncatedOutputError
+from agentflow.model import Model, load_model
+from agentflow.types import AssistantMessage, Generation, GenerationSettings, SystemMessage, Usage, UserMessage
+
+FAST = GenerationSettings(max_denoising_steps=4, max_new_tokens=64, seed=1)
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int
+
+
+class Person(pydantic.BaseModel):
+    name: str
+    mood: Literal["good", "bad"]
+
+
+class Item(TypedDict):
+    label: str
+    is_new: bool
+
+
+class Even(pydantic.BaseModel):
+    number: int
+
+    @pydantic.field_validator("number")
+    @classmethod
+    def _is_even(cls, number):
+        if number % 2:
+            raise ValueError("must be even")
+        return number
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkpoint with random weights."""
+    return save_untrained_checkpoint(tmp_path_factory.mktemp("untrained"))
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    """The checkpoint as a model."""
+    with load_model(folder) as model:
+        yield model
+
+
+class Says:
+    """A backend that always says the same and remembers what it was asked."""
+
+    name = "says"
+
+    def __init__(self, text, finish_reason="stop"):
+        self.text, self.finish_reason, self.requests, self.num_closed = text, finish_reason, [], 0
+
+    async def generate(self, request, *, on_draft=None):  # noqa: ARG002 - the protocol's signature
+        self.requests.append(request)
+        return Generation(AssistantMessage(self.text), self.finish_reason, Usage())
+
+    async def aclose(self):
+        self.num_closed += 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output_type", [Point, Person, Item, Point | Person, list[int]], ids=str)
+def test_every_kind_of_type_comes_back_as_a_value(model, output_type):
+    """Random weights decode to a valid value of a dataclass, a pydantic class, a TypedDict, a union, a list."""
+    value = model.decode_sync(output_type, "Say something.", settings=FAST)
+
+    assert pydantic.TypeAdapter(output_type).validate_python(value) == value
+
+
+def test_a_schema_comes_back_as_plain_json(model):
+    """A JSON Schema needs no class."""
+    value = model.decode_sync({"enum": ["a", "b"]}, "Choose.", settings=FAST)
+
+    assert value in ("a", "b")
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_value(model):
+    """Decoding is a function of request and seed."""
+    assert model.decode_sync(Person, "Who?", settings=FAST) == model.decode_sync(Person, "Who?", settings=FAST)
+
+
+def test_decoding_asks_for_a_turn_without_tools():
+    """The prompt may be text or a conversation; text output has no schema."""
+    backend = Says("hello")
+
+    assert Model(backend).decode_sync(str, "Hi") == "hello"
+    assert Model(backend).decode_sync(str, [SystemMessage("Be brief."), UserMessage("Hi")]) == "hello"
+
+    first, second = backend.requests
+    assert first.messages == (UserMessage("Hi"),)
+    assert len(second.messages) == 2
+    assert first.output_schema is None
+    assert first.tool_choice == "none"
+
+
+def test_a_rule_beyond_the_schema_is_an_error():
+    """What only the class can check is reported with the answer."""
+    with pytest.raises(OutputValidationError, match="even") as caught:
+        Model(Says('{"number":3}')).decode_sync(Even, "A number")
+    assert caught.value.text == '{"number":3}'
+
+
+def test_an_answer_that_was_cut_off_is_an_error_of_its_own():
+    """A budget that ended too early is told apart from a wrong answer."""
+    with pytest.raises(TruncatedOutputError, match="cut off"):
+        Model(Says('{"number":', "length")).decode_sync(Even, "A number")
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_decode_sync_works_inside_a_running_loop(loop):
+    """A notebook, which runs an event loop, can call the sync twin."""
+
+    async def cell():
+        return Model(Says("hello")).decode_sync(str, "Hi")
+
+    assert anyio.run(cell, backend=loop) == "hello"
+
+
+def test_a_model_closes_its_backend_both_ways():
+    """Both kinds of `with` close, and so does `close`."""
+    backend = Says("")
+
+    async def use():
+        async with Model(backend):
+            pass
+
+    with Model(backend):
+        pass
+    anyio.run(use)
+    Model(backend).close()
+
+    assert backend.num_closed == 3
+
+
+@pytest.mark.parametrize("options", [{"mode": "sideways"}, {"mask": "paper"}, {"max_rows": 0}], ids=str)
+def test_unknown_options_are_refused(folder, options):
+    """The message names option and value."""
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        load_model(folder, **options)
+
+
+@pytest.mark.slow
+def test_importing_needs_no_torch():
+    """The edge imports a backend only when a model is loaded."""
+    code = "import sys, agentflow.model; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603 - our own code
