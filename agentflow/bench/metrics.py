@@ -7,11 +7,12 @@ or prints.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Final, NamedTuple
+
+import numpy as np
 
 from agentflow.types import Usage
 
@@ -160,9 +161,12 @@ def bootstrap_interval(pairs: Sequence[tuple[float, float]], *, seed: int) -> In
     """
     if len(pairs) < 2 or not any(below for _, below in pairs):  # noqa: PLR2004 - one pair has no spread
         return None
-    rng = random.Random(seed)  # noqa: S311 - statistics, no secret
-    ratios = sorted(_ratio(rng.choices(pairs, k=len(pairs))) for _ in range(NUM_RESAMPLES))
-    return Interval(percentile(ratios, 2.5), percentile(ratios, 97.5))
+    values = np.array(pairs, dtype=np.float64)  # (N, 2)
+    drawn = np.random.default_rng(seed).integers(len(pairs), size=(NUM_RESAMPLES, len(pairs)))  # (R, N)
+    above, below = values[drawn].sum(axis=1).T  # (R,) each
+    ratios = np.divide(above, below, out=np.zeros_like(above), where=below != 0)  # (R,)
+    low, high = np.percentile(ratios, (2.5, 97.5))
+    return Interval(float(low), float(high))
 
 
 def percentile(values: Sequence[float], rank: float) -> float:

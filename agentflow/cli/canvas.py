@@ -85,7 +85,7 @@ def count_lines(draft: Draft, *, width: int) -> int:
 def legend(*, is_ascii: bool = False) -> Text:
     """Say which mark means what."""
     marks = ASCII_MARKS if is_ascii else MARKS
-    parts = [(f"{marks[state] * 2} {meaning}", STYLES[state]) for state, meaning in MEANINGS.items()]
+    parts = [(f"{marks[state] * 2} {meaning}", STYLES[state].replace("dim", "")) for state, meaning in MEANINGS.items()]
     return Text("   ").join(Text(*part) for part in parts)
 
 
