@@ -15,15 +15,15 @@ from agentflow import ToolDeniedError
 from agentflow.errors import ConfigurationError
 from agentflow_tools import files
 
-SECRET = "the secret outside"
+OUTSIDE_TEXT = "the secret outside"
 
 
 @pytest.fixture
 def root(tmp_path):
     """A folder with some files, beside a secret that no call may reach."""
-    (tmp_path / "secret.txt").write_text(SECRET)
+    (tmp_path / "secret.txt").write_text(OUTSIDE_TEXT)
     (tmp_path / "workspace-twin").mkdir()
-    (tmp_path / "workspace-twin" / "secret.txt").write_text(SECRET)
+    (tmp_path / "workspace-twin" / "secret.txt").write_text(OUTSIDE_TEXT)
     root = tmp_path / "workspace"
     (root / "docs").mkdir(parents=True)
     (root / "a.txt").write_text("alpha")
@@ -33,6 +33,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def tools(by_name, root):
+    """The tools over the folder."""
     return by_name(files(root))
 
 
@@ -77,7 +78,7 @@ def test_writing_replaces_the_name_and_not_what_a_hard_link_shares(tools, root):
     """A hard link from outside keeps its content when the name inside is written."""
     os.link(root.parent / "secret.txt", root / "linked.txt")
     tools["write_file"](path="linked.txt", text="overwritten")
-    assert (root.parent / "secret.txt").read_text() == SECRET
+    assert (root.parent / "secret.txt").read_text() == OUTSIDE_TEXT
 
 
 def test_without_writing_there_is_no_tool_for_it(by_name, root):
@@ -109,7 +110,7 @@ def test_paths_that_lead_out_are_denied(tools, root, path):
     """Absolute paths and ``..`` are denied for reading, listing and writing, and nothing changes."""
     before = snapshot(root.parent)
     for name, more in (("read_file", {}), ("list_files", {}), ("write_file", {"text": "x"})):
-        with pytest.raises(ToolDeniedError, match="relative|upwards"):
+        with pytest.raises(ToolDeniedError, match=r"relative|upwards"):
             tools[name](path=path, **more)
     assert snapshot(root.parent) == before
 
@@ -201,7 +202,8 @@ def test_symbolic_links_are_never_followed(tools, links, path):
     assert snapshot(links.parent) == before
 
 
-def test_links_are_not_listed(tools, links):
+@pytest.mark.usefixtures("links")
+def test_links_are_not_listed(tools):
     """A listing holds what can be read."""
     assert tools["list_files"]() == {"files": ["a.txt", "docs/"]}
     assert tools["list_files"](path="docs") == {"files": ["docs/plan.md"]}
@@ -224,7 +226,7 @@ def test_a_link_swapped_in_during_calls_leads_nowhere(tools, root):
         steps = (
             lambda: (root / "swap").rename(root / "aside"),
             lambda: (root / "swap").symlink_to(root.parent),
-            lambda: (root / "swap").unlink(),
+            (root / "swap").unlink,
             lambda: shutil.rmtree(root / "swap"),
             lambda: (root / "aside").rename(root / "swap"),
         )
@@ -247,7 +249,7 @@ def test_a_link_swapped_in_during_calls_leads_nowhere(tools, root):
         is_done.set()
         thread.join()
     assert seen <= {"inside", "refused"}
-    assert (root.parent / "secret.txt").read_text() == SECRET
+    assert (root.parent / "secret.txt").read_text() == OUTSIDE_TEXT
 
 
 def test_special_files_are_denied_without_waiting(tools, root):
@@ -339,7 +341,8 @@ def test_names_that_are_no_unicode_are_listed_as_unicode(tools, root):
     assert tools["list_files"]() == {"files": ["a.txt", "caf\ufffd.txt", "docs/"]}
 
 
-def test_no_descriptor_is_left_open(tools, links):
+@pytest.mark.usefixtures("links")
+def test_no_descriptor_is_left_open(tools):
     """Calls that work and calls that fail close what they opened."""
     before = len(os.listdir("/dev/fd"))  # noqa: PTH208
     for path in ["a.txt", "missing", "docs/plan.md", "to-folder/secret.txt", "docs", "a.txt/x"]:

@@ -1,4 +1,6 @@
-"""The SQLite tools: what they answer, and that a statement reaches nothing but its database, for no longer than allowed."""
+"""The SQLite tools: what they answer, and that a statement reaches only its database, only for so long."""
+
+# ruff: noqa: S608 - statements are put together here to attack the tools
 
 from __future__ import annotations
 
@@ -36,11 +38,13 @@ def path(tmp_path):
 
 @pytest.fixture
 def tools(by_name, path):
+    """Tools that may read."""
     return by_name(sqlite(path, timeout_s=0.1))
 
 
 @pytest.fixture
 def writable(by_name, path):
+    """Tools that may write."""
     return by_name(sqlite(path, is_writable=True, timeout_s=0.1))
 
 

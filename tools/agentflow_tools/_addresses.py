@@ -16,6 +16,7 @@ _TRANSLATED: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("::/96"), IPv6Net
 _NOT_PUBLIC: Final[tuple[IPv4Network | IPv6Network, ...]] = tuple(
     ipaddress.ip_network(network)
     for network in (
+        "192.0.0.0/24",
         "192.88.99.0/24", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16",
         "fec0::/10",
     )

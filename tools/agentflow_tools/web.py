@@ -37,6 +37,7 @@ _MAX_REDIRECTS: Final = 5
 _MAX_ADDRESSES_TRIED: Final = 3
 _FIRST_FREE_PORT: Final = 1024
 """Ports below belong to services of another kind, but for 80 and 443."""
+_MAX_PORT: Final = 65535
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TEXT_TYPES: Final = ("text/", "application/json", "application/xml", "application/javascript", "application/yaml")
 _CHARSETS = re.compile(
@@ -144,7 +145,7 @@ class _Fetcher:
                 return await self._request(url, address)
             except httpx.ConnectError as error:
                 failure = error
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:  # InvalidURL: httpx looks at every redirect
                 raise ValueError(f"{_shown(str(url))} could not be read: {_reason(error)}") from error
         raise ValueError(f"{url.host} could not be reached: {_reason(failure)}") from failure
 
@@ -207,14 +208,14 @@ class _Fetcher:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"", "identity", "gzip"}:
             raise ValueError(f"the page comes in the encoding {encoding[:20]!r}, which cannot be read")
-        decompressor = zlib.decompressobj(_GZIP) if encoding == "gzip" else None
-        content = bytearray()
-        async for chunk in response.aiter_raw():
-            room = self._max_size_bytes + 1 - len(content)
-            content += chunk[:room] if decompressor is None else _decompressed(decompressor, chunk, room)
-            if len(content) > self._max_size_bytes:
-                raise ValueError(f"the page is larger than {self._max_size_bytes} bytes, which is the limit")
-        return bytes(content)
+        body = _Body(self._max_size_bytes, is_packed=encoding == "gzip")
+        with anyio.CancelScope() as scope:
+            async for chunk in response.aiter_raw():
+                if not body.takes(chunk):
+                    scope.cancel()  # ends the stream from inside; leaving the loop would leave its generators open
+        if body.problem:
+            raise ValueError(body.problem)
+        return bytes(body.content)
 
     def _cut(self, text: str) -> str:
         num_more = len(text) - self._max_text_length
@@ -244,8 +245,8 @@ def _parse_url(text: str) -> httpx.URL:
         raise ToolDeniedError(f"{url.scheme}: addresses are not allowed; only http and https are")
     if url.userinfo:
         raise ToolDeniedError(f"{_shown(text)} holds a user name or password; leave it out")
-    if not url.host:
-        raise ValueError(f"{_shown(text)} names no host; write one such as https://example.com")
+    if not url.host or not 1 <= (url.port or 80) <= _MAX_PORT:
+        raise ValueError(f"{_shown(text)} names no host or no port; write one such as https://example.com")
     return url
 
 
@@ -270,11 +271,27 @@ def _tls_context() -> ssl.SSLContext:
 # ---------------------------------------------------------------- contents
 
 
-def _decompressed(decompressor: zlib._Decompress, chunk: bytes, max_bytes: int) -> bytes:
-    try:
-        return decompressor.decompress(chunk, max_bytes)
-    except zlib.error as error:
-        raise ValueError(f"the page is compressed wrongly ({error}); try another page") from error
+class _Body:
+    """Content as it comes in, unpacked and held up to a size."""
+
+    def __init__(self, max_size_bytes: int, *, is_packed: bool) -> None:
+        self.content = bytearray()
+        self.problem = ""
+        self._max_size_bytes = max_size_bytes
+        self._decompressor = zlib.decompressobj(_GZIP) if is_packed else None
+
+    def takes(self, chunk: bytes) -> bool:
+        """Take a chunk; without room, or if it cannot be unpacked, `problem` says so and no more is taken."""
+        if self.problem:
+            return False
+        room = self._max_size_bytes + 1 - len(self.content)  # one byte more than allowed tells that there is more
+        try:
+            self.content += self._decompressor.decompress(chunk, room) if self._decompressor else chunk[:room]
+        except zlib.error as error:
+            self.problem = f"the page is compressed wrongly ({error}); try another page"
+        if len(self.content) > self._max_size_bytes:
+            self.problem = f"the page is larger than {self._max_size_bytes} bytes, which is the limit"
+        return not self.problem
 
 
 def _text_of(page: _Page) -> str:
