@@ -31,7 +31,7 @@ from agentflow.bench.metrics import percentile
 from agentflow.bench.suite import make_suite
 from agentflow.bench.task import BenchTask
 from agentflow.bench.world import World
-from agentflow.cli.bench import MODES, load_mode
+from agentflow.cli.bench import DEFAULT_MODES, load_mode
 from agentflow.errors import ModelOutputError
 from agentflow.types import Generation, GenerationRequest, SystemMessage, Usage, UserMessage
 
@@ -91,7 +91,7 @@ async def run_turns(backend: Backend, requests: Sequence[GenerationRequest], *, 
     )
 
 
-def measure(mode: Mode, *, num_agents: int, num_turns: int, num_repeats: int) -> dict[str, Any]:
+def measure(mode: Mode, *, name: str, num_agents: int, num_turns: int, num_repeats: int) -> dict[str, Any]:
     """Measure one mode at one number of agents."""
     tasks = make_suite(num_turns * (num_repeats + 1), seed=num_agents)
     requests = [first_turn(task, mode, seed=i) for i, task in enumerate(tasks)]
@@ -104,7 +104,7 @@ def measure(mode: Mode, *, num_agents: int, num_turns: int, num_repeats: int) ->
     runs = anyio.run(measure_all)
     usage = sum((run.usage for run in runs), Usage())
     return {
-        "mode": mode.name,
+        "mode": name,
         "num_agents": num_agents,
         "num_turns": num_turns,
         "num_repeats": num_repeats,
@@ -147,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--agents", default="1,2,4,8,16")
-    parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--modes", default=DEFAULT_MODES)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--turns", type=int, default=16)
     parser.add_argument("--json", type=Path)
@@ -161,7 +161,7 @@ def main() -> None:
     for name in options.modes.split(","):
         mode = load_mode(name, options.model)
         rows += [
-            measure(mode, num_agents=num_agents, num_turns=options.turns, num_repeats=options.repeats)
+            measure(mode, name=name, num_agents=num_agents, num_turns=options.turns, num_repeats=options.repeats)
             for num_agents in map(int, options.agents.split(","))
         ]
         anyio.run(mode.backend.aclose)

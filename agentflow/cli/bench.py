@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from agentflow.bench.report import Report
     from agentflow.bench.task import BenchTask
 
-ModeName: TypeAlias = Literal["diffusion", "unconstrained", "left-to-right"]
+ModeName: TypeAlias = Literal["diffusion", "unconstrained", "left-to-right", "ungrounded", "left-to-right-own-mask"]
 
 MODES: Final[dict[ModeName, str]] = {
     "diffusion": "diffusion, held to the schemas",
     "unconstrained": "diffusion, on its own",
-    "left-to-right": "left to right, masked by llguidance",
+    "left-to-right": "the same weights from left to right, masked by llguidance",
+    "ungrounded": "diffusion, held to the schemas, free strings not limited to spans of the conversation",
+    "left-to-right-own-mask": "the same weights from left to right, masked by agentflow's own automaton",
 }
-"""What can be compared, and what the table calls it."""
+"""What can be compared."""
+
+DEFAULT_MODES: Final = "diffusion,unconstrained,left-to-right"
 
 DEADLINE_S: Final = 10.0
 """Deadline of the goodput."""
@@ -34,7 +38,7 @@ DEADLINE_S: Final = 10.0
 def bench(
     tasks: Annotated[int, typer.Option(min=1, help="Tasks of the suite.")] = 24,
     seeds: Annotated[str, typer.Option(help="Seeds of the draws, e.g. 0,1,2; every task runs once with each.")] = "0",
-    modes: Annotated[str, typer.Option(help="Which ways of decoding to compare.")] = ",".join(MODES),
+    modes: Annotated[str, typer.Option(help=f"Ways of decoding to compare, of: {', '.join(MODES)}.")] = DEFAULT_MODES,
     model: Annotated[str, typer.Option(help="'embedded', a folder, or the name of a checkpoint.")] = "embedded",
     json_path: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Also write every record.")] = None,
 ) -> None:
@@ -97,9 +101,13 @@ def load_mode(name: ModeName, model: str) -> Mode:
 
     if name == "left-to-right":
         loaded = load_model(model, mode="autoregressive", mask="llguidance")
+    elif name == "left-to-right-own-mask":
+        loaded = load_model(model, mode="autoregressive")
     else:
         loaded = load_model(model)
-    settings = GenerationSettings(is_constrained=name != "unconstrained")
+    settings = GenerationSettings(
+        is_constrained=name != "unconstrained", is_grounded=False if name == "ungrounded" else None
+    )
     return Mode(name=MODES[name], backend=loaded.backend, settings=settings)
 
 
