@@ -1,0 +1,107 @@
+"""Every example runs: on a script here, and on the embedded model where its checkpoint is."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+import agentflow.embedded
+from agentflow import Model, ScriptedBackend
+from agentflow.backend.scripted import call
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+CHECKPOINT = Path(agentflow.embedded.__file__).parent / "checkpoint" / "model.safetensors"
+
+SCRIPTS = {
+    "hello_agent": [
+        [call("calculate", expression="128 * 46")],
+        [call("add_note", title="Rent", text="5888"), call("weekday", date="2026-03-14")],
+        {"total": 5888, "weekday": "Saturday"},
+    ],
+    "decode_schema": [
+        {"customer": "Harbour Supplies", "total": 1249.5, "currency": "EUR", "due": "2026-04-30"},
+        {"name": "Ada Moore", "email": "ada.moore@example.org"},
+    ],
+    "custom_tools": [
+        call("get_price", product="ketle"),
+        [call("get_price", product="kettle"), call("check_stock", product="kettle")],
+        {"price": 34.5, "quantity": 7},
+    ],
+    "streaming": [call("calculate", expression="17 * 23"), "The result is 391."],
+    "approval": [call("write_file", path="todo.txt", text="call Ann at noon"), "Done."],
+    "parallel_calls": [[call("get_weather", city=city) for city in ("Oslo", "Rome", "Bern")], "Snow, sun and fog."],
+}
+PRINTED = {
+    "hello_agent": ["calculate({'expression': '128 * 46'}) -> {'value': 5888}", "total=5888 weekday='Saturday'"],
+    "decode_schema": ["customer='Harbour Supplies' total=1249.5", "{'name': 'Ada Moore'"],
+    "custom_tools": ["Offer(price=34.5, quantity=7) after ['get_price', 'get_price', 'check_stock']"],
+    "streaming": [
+        "turn 1\n  step  1",
+        "call calculate({'expression': '17 * 23'})",
+        "-> {'value': 391}",
+        "answer: The result",
+    ],
+    "approval": ["may it run write_file(", "Done. {'outbox/todo.txt': 'call Ann at noon'}"],
+    "parallel_calls": ["3 calls in 1 turns", "at most 3 at once; Snow"],
+}
+
+
+def load(name):
+    """Import an example by its path, afresh."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_example_is_tested_here():
+    """An example that nobody runs goes stale."""
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SCRIPTS, "scripted_test"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_examples_run_on_a_script(name, capsys):
+    """With a model that says the right things, every example prints what it promises."""
+    backend = ScriptedBackend(SCRIPTS[name], num_draft_steps=2)
+    main = load(name).main
+    model = Model(backend) if name == "decode_schema" else backend
+    anyio.run(main, model) if inspect.iscoroutinefunction(main) else main(model)
+    printed = capsys.readouterr().out
+    for text in PRINTED[name]:
+        assert text in printed
+    assert len(backend.requests) == len(SCRIPTS[name])
+
+
+@pytest.mark.slow
+def test_the_example_of_a_test_passes():
+    """The example that is itself a test file passes under pytest."""
+    run = run_python("-m", "pytest", "-p", "no:cacheprovider", str(EXAMPLES / "scripted_test.py"))
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "4 passed" in run.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.embedded
+@pytest.mark.skipif(not CHECKPOINT.is_file(), reason="the embedded checkpoint is not here; train it first")
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_examples_run_on_the_embedded_model(name):
+    """From the command line, as the example's own docstring says, every example ends well on the embedded model."""
+    run = run_python(str(EXAMPLES / f"{name}.py"), "--model", "embedded")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.strip()
+
+
+def run_python(*arguments):
+    """Run Python in a process of its own, from the repository's root, on the path of this one."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
