@@ -21,6 +21,7 @@ from agentflow.backend.base import DraftObserver
 from agentflow.backend.codec import TurnCodec
 from agentflow.backend.diffusion.denoiser import Denoiser
 from agentflow.backend.diffusion.loader import Checkpoint
+from agentflow.backend.diffusion.prefix import PrefixCache
 from agentflow.backend.masks import AutomatonMask, LlguidanceMasks, TokenMask
 from agentflow.errors import AgentflowError, BackendError
 from agentflow.types import Generation, GenerationRequest, Usage
@@ -43,16 +44,24 @@ class AutoregressiveBackend:
     Args:
         checkpoint: See `agentflow.backend.diffusion.loader.load_checkpoint`.
         mask: Who computes the grammar mask.
+        prefix_cache_bytes: Memory for the contexts of recent prompts, as in the diffusion engine.
 
     Raises:
         MissingDependencyError: `mask` is ``"llguidance"`` and it is not installed.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, mask: Literal["agentflow", "llguidance"] = "agentflow") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        mask: Literal["agentflow", "llguidance"] = "agentflow",
+        prefix_cache_bytes: int = 1 << 28,
+    ) -> None:
         self._checkpoint = checkpoint
         self._denoiser: Denoiser = checkpoint.denoiser
         self.codec = TurnCodec.of(checkpoint)
         self._llguidance = LlguidanceMasks(self.codec) if mask == "llguidance" else None
+        self._prefixes = PrefixCache(max_bytes=prefix_cache_bytes)
         self._turns = threading.Lock()
 
     @property
@@ -82,11 +91,14 @@ class AutoregressiveBackend:
         token_ids: list[int] = []
         mask_time_s = 0.0
         with self._turns, torch.inference_mode():
-            context = self._denoiser.open_context()
-            pending = job.prompt_ids
+            context = self._prefixes.find(job.prompt_ids) or self._denoiser.open_context()
+            num_cached = context.num_tokens
+            pending = job.prompt_ids[num_cached:]
             try:
                 while len(token_ids) < job.max_new_tokens and not stop.is_set():
                     hidden = self._denoiser.read_inplace(context, pending)  # (1, T_new, H)
+                    if context.num_tokens == len(job.prompt_ids):
+                        self._prefixes.keep(job.prompt_ids, context)
                     logits = self._denoiser.logits(hidden[0, -1])  # (V,)
                     started = time.perf_counter()
                     token = _choose(logits, job)
@@ -102,6 +114,7 @@ class AutoregressiveBackend:
         usage = Usage(
             requests=1,
             input_tokens=len(job.prompt_ids),
+            cached_input_tokens=num_cached,
             output_tokens=len(token_ids),
             num_canvases=1,
             num_forwards=len(token_ids),

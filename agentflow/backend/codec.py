@@ -31,6 +31,7 @@ class TurnCodec:
     Args:
         tokenizer: A Hugging Face fast tokenizer with the control tokens of the protocol.
         end_ids: Tokens that end a turn.
+        vocab_size: Number of token ids that the network knows.
         context_length: Most tokens of prompt and turn together.
         max_new_tokens: Budget of a turn when the request sets none.
         is_grounded: Whether free strings are limited to spans of the conversation when the request leaves it open.
@@ -42,6 +43,7 @@ class TurnCodec:
         tokenizer: Any,
         *,
         end_ids: frozenset[int],
+        vocab_size: int,
         context_length: int,
         max_new_tokens: int,
         is_grounded: bool = False,
@@ -49,7 +51,7 @@ class TurnCodec:
     ) -> None:
         self.tokenizer = tokenizer
         self.end_ids = end_ids
-        self.vocabulary = Vocabulary.from_tokenizer(tokenizer, end_ids=end_ids)
+        self.vocabulary = Vocabulary.from_tokenizer(tokenizer, end_ids=end_ids, size=vocab_size)
         self._context_length = context_length
         self._max_new_tokens = max_new_tokens
         self._is_grounded = is_grounded
@@ -61,6 +63,7 @@ class TurnCodec:
         return cls(
             checkpoint.tokenizer,
             end_ids=checkpoint.end_ids,
+            vocab_size=checkpoint.denoiser.vocab_size,
             context_length=checkpoint.denoiser.context_length,
             max_new_tokens=checkpoint.max_new_tokens,
             is_grounded=checkpoint.profile.grounded,
@@ -127,6 +130,14 @@ class TurnCodec:
         constraint = compile_constraint(grammar, self.vocabulary)
         check_budget(constraint, constraint.start_state, num_tokens)
         return constraint
+
+    def piece(self, token_id: int) -> str:
+        """The text of one token by itself; part of a character shows as a replacement mark."""
+        content = self.vocabulary.token_bytes[token_id]
+        if content is None:
+            text: str = self.tokenizer.convert_ids_to_tokens(token_id)
+            return text
+        return content.decode("utf-8", errors="replace")
 
     def read(self, token_ids: Sequence[int], request: GenerationRequest, usage: Usage) -> Generation:
         """The turn that was written.

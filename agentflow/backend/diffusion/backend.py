@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import anyio
@@ -112,7 +111,7 @@ class DiffusionBackend:
             "clamped" if is_forced else "accepted" if is_accepted else "open"
             for is_accepted, is_forced in zip(view.is_accepted.tolist(), view.is_forced.tolist(), strict=True)
         ]
-        pieces = [self._pieces[token] for token in tokens]
+        pieces = [self.codec.piece(token) for token in tokens]
         length = _num_shown(tokens, states, row)
         return Draft(
             canvas_index=view.canvas_index,
@@ -122,16 +121,6 @@ class DiffusionBackend:
             states=tuple(states[:length]),
             is_committed=view.is_committed,
         )
-
-    @cached_property
-    def _pieces(self) -> list[str]:
-        """The text of every token by itself; a part of a character shows as a replacement mark."""
-        return [_piece(self._checkpoint.tokenizer, i) for i in range(self._denoiser.vocab_size)]
-
-
-def _piece(tokenizer: Any, token_id: int) -> str:
-    text: str = tokenizer.decode([token_id], skip_special_tokens=False)
-    return text
 
 
 def _num_shown(tokens: list[int], states: list[PositionState], row: Row) -> int:
@@ -146,6 +135,7 @@ def _usage(row: Row, duration_s: float) -> Usage:
     return Usage(
         requests=1,
         input_tokens=len(row.prompt_ids),
+        cached_input_tokens=row.counts.cached_input_tokens,
         output_tokens=len(row.committed),
         num_canvases=row.counts.num_canvases,
         denoising_steps=row.counts.denoising_steps,

@@ -6,7 +6,6 @@ committed; the forward passes and the mathematics of a step are made for all row
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,8 +14,10 @@ import torch
 from torch import Generator, Tensor
 
 from agentflow.backend.diffusion.denoiser import Context, Denoiser
+from agentflow.backend.diffusion.prefix import PrefixCache
 from agentflow.backend.diffusion.sampler import SamplerConfig, draw_noise
 from agentflow.constraint import Constraint
+from agentflow.errors import AgentflowError
 
 
 class CanvasView(NamedTuple):
@@ -43,6 +44,7 @@ class CanvasView(NamedTuple):
 class RowCounts:
     """What a row has cost so far; see `agentflow.types.Usage` for the meaning of the fields."""
 
+    cached_input_tokens: int = 0
     num_canvases: int = 0
     denoising_steps: int = 0
     constraint_time_s: float = 0.0
@@ -62,6 +64,8 @@ class Row:
         constraint: Automaton that the turn must follow, or ``None``.
         state: State of the automaton after the committed tokens.
         observe: Told about every step of the row.
+        is_finished: Whether there is nothing left to do.
+        failure: Why the turn cannot be written, where it cannot.
         committed: The turn so far; nothing stands behind the end token.
         context: What the network has read: prompt and finished canvases.
         tokens: The open canvas, ``(L,)`` int64.
@@ -82,6 +86,7 @@ class Row:
     committed: list[int] = field(default_factory=list)
     counts: RowCounts = field(default_factory=RowCounts)
     is_finished: bool = False
+    failure: AgentflowError | None = None
     context: Context = field(init=False)
     tokens: Tensor = field(init=False)
     signal: Tensor = field(init=False)
@@ -104,10 +109,14 @@ class Row:
         """Whether the turn has its end token."""
         return bool(self.committed) and self.committed[-1] in self.end_ids
 
-    def open(self, denoiser: Denoiser) -> None:
-        """Read the prompt and open the first canvas."""
-        self.context = denoiser.open_context()
-        denoiser.read_inplace(self.context, self.prompt_ids)
+    def open(self, denoiser: Denoiser, prefixes: PrefixCache | None = None) -> None:
+        """Read the prompt, as far as no kept prefix has it, and open the first canvas."""
+        found = prefixes.find(self.prompt_ids) if prefixes is not None else None
+        self.context = found or denoiser.open_context()
+        self.counts.cached_input_tokens = self.context.num_tokens
+        denoiser.read_inplace(self.context, self.prompt_ids[self.context.num_tokens :])
+        if prefixes is not None:
+            prefixes.keep(self.prompt_ids, self.context)
         self._open_canvas(denoiser)
 
     def _open_canvas(self, denoiser: Denoiser) -> None:
@@ -135,6 +144,11 @@ class Row:
         is_stable = self.num_unchanged >= self.config.stability_threshold
         return is_sharp or (is_stable and is_confident) or self.num_steps_left == 0
 
+    def fail(self, error: AgentflowError) -> None:
+        """Give the turn up."""
+        self.failure = error
+        self.is_finished = True
+
     def commit(self, token_ids: list[int], denoiser: Denoiser) -> None:
         """Take a settled canvas as text; open the next one where the turn goes on.
 
@@ -151,10 +165,6 @@ class Row:
             self.state = self.constraint.advance(self.state, kept)
         denoiser.read_inplace(self.context, token_ids)
         self._open_canvas(denoiser)
-
-    def num_canvases_needed(self, canvas_length: int) -> int:
-        """Most canvases that the budget can fill."""
-        return math.ceil(self.max_new_tokens / canvas_length)
 
 
 def _num_kept(token_ids: list[int], end_ids: frozenset[int], num_tokens_left: int) -> int:

@@ -47,6 +47,26 @@ class Context:
         cache.layers = [copy.copy(layer) for layer in self.cache.layers]
         return Context(cache, self.num_tokens)
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of keys and values."""
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.cache.layers)
+
+    @property
+    def can_crop(self) -> bool:
+        """Whether every layer still has the keys of all tokens."""
+        return all(layer.keys.shape[-2] == self.num_tokens for layer in self.cache.layers)
+
+    def crop_inplace(self, num_tokens: int) -> None:
+        """Forget what was read after the first `num_tokens`; `can_crop` must hold unless nothing is forgotten."""
+        if num_tokens == self.num_tokens:
+            return
+        for layer in self.cache.layers:
+            layer.keys, layer.values = layer.keys[..., :num_tokens, :], layer.values[..., :num_tokens, :]
+            if hasattr(layer, "cumulative_length"):
+                layer.cumulative_length = num_tokens
+        self.num_tokens = num_tokens
+
 
 class LayerKeys(NamedTuple):
     """Keys and values of one layer for all rows of a batch, each ``(B, K, T, D)``."""

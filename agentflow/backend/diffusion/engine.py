@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from agentflow.backend.diffusion.canvas import Row
 from agentflow.backend.diffusion.denoiser import ContextBatch, Denoiser
+from agentflow.backend.diffusion.prefix import PrefixCache
 from agentflow.backend.diffusion.step import denoise_step
 from agentflow.errors import AgentflowError, BackendError
 
@@ -76,10 +77,12 @@ class Engine:
     Args:
         denoiser: The network; used by the worker thread only.
         max_rows: Most rows in one forward pass; more wait.
+        prefix_cache_bytes: Memory for the contexts of recent prompts.
     """
 
-    def __init__(self, denoiser: Denoiser, *, max_rows: int = 16) -> None:
+    def __init__(self, denoiser: Denoiser, *, max_rows: int = 16, prefix_cache_bytes: int = 1 << 28) -> None:
         self._denoiser = denoiser
+        self._prefixes = PrefixCache(max_bytes=prefix_cache_bytes)
         self._max_rows = max_rows
         self._condition = threading.Condition()
         self._waiting: deque[Ticket] = deque()
@@ -174,7 +177,7 @@ class Engine:
 
     def _prefill(self, ticket: Ticket) -> None:
         try:
-            ticket.row.open(self._denoiser)
+            ticket.row.open(self._denoiser, self._prefixes)
         except Exception as error:  # noqa: BLE001 - whatever fails here belongs to this request
             self._finish(ticket, _as_agentflow_error(error))
             return
@@ -203,7 +206,7 @@ class Engine:
             self._open = [ticket for ticket in self._open if not ticket.row.is_finished]
             self._batch = None
         for ticket in finished:
-            self._finish(ticket, None)
+            self._finish(ticket, ticket.row.failure)
 
     def _fail_all(self, error: Exception) -> None:
         with self._condition:

@@ -14,6 +14,7 @@ to the best string, which favours short values while positions are uncertain.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from agentflow.backend.diffusion.canvas import CanvasView, Row
 from agentflow.backend.diffusion.denoiser import ContextBatch, Denoiser
 from agentflow.backend.diffusion.sampler import accept_by_entropy, draw_noise, draw_tokens, temperatures
 from agentflow.constraint import Posterior, condition
+from agentflow.errors import AgentflowError, BackendError
 
 
 class Beliefs(NamedTuple):
@@ -59,7 +61,7 @@ def denoise_step(denoiser: Denoiser, rows: Sequence[Row], batch: ContextBatch) -
         batch: Their contexts, in the same order.
 
     Returns:
-        The rows that committed a canvas; their context has changed or they are finished.
+        The rows that committed a canvas or failed; their context has changed or they are finished.
     """
     beliefs = believe(_tempered_logits(denoiser, rows, batch), rows)
     is_accepted = _accept(beliefs, rows)  # (B, L)
@@ -77,11 +79,13 @@ def denoise_step(denoiser: Denoiser, rows: Sequence[Row], batch: ContextBatch) -
         row.counts.denoising_steps += 1
     chosen = _settle(beliefs, rows)
     for i, row in enumerate(rows):
+        if row.failure is not None:
+            continue
         _show(row, row.tokens, is_accepted[i], beliefs.is_forced[i], is_committed=False)
         if (canvas := chosen[i]) is not None:
             _show(row, canvas, torch.ones_like(is_accepted[i]), beliefs.is_forced[i], is_committed=True)
             row.commit(canvas.tolist(), denoiser)
-    return [row for row, canvas in zip(rows, chosen, strict=True) if canvas is not None]
+    return [row for row, canvas in zip(rows, chosen, strict=True) if canvas is not None or row.failure is not None]
 
 
 def _tempered_logits(denoiser: Denoiser, rows: Sequence[Row], batch: ContextBatch) -> Tensor:
@@ -112,7 +116,12 @@ def believe(logits: Tensor, rows: Sequence[Row]) -> Beliefs:
             draw[i] = draw_tokens(probs[i : i + 1], [row.generator])[0]
             posteriors.append(None)
             continue
-        posterior = _condition_row(log_probs[i : i + 1], row)
+        try:
+            posterior = _condition_row(log_probs[i : i + 1], row)
+        except AgentflowError as error:
+            row.fail(error)
+            posteriors.append(None)
+            continue
         length = posterior.entropies.shape[1]
         probs[i, :length] = posterior.log_marginals()[0].exp()
         entropies[i, :length] = posterior.entropies[0]
@@ -131,7 +140,10 @@ def _condition_row(log_probs: Tensor, row: Row) -> Posterior:
     posterior = condition(
         log_probs[:, :length], [row.constraint], [row.state], num_tokens_left=[row.num_tokens_left - length]
     )
-    row.counts.log_partition += float(posterior.log_partition[0])
+    log_partition = float(posterior.log_partition[0])
+    if not math.isfinite(log_partition):
+        raise BackendError(f"the network gives no valid turn any probability (log Z = {log_partition})")
+    row.counts.log_partition += log_partition
     row.counts.constraint_time_s += time.perf_counter() - started
     return posterior
 
