@@ -107,7 +107,7 @@ def _adapt(output_type: Any, name: str) -> tuple[TypeAdapter[Any], JsonSchema]:
     try:
         adapter = TypeAdapter[Any](output_type)
         return adapter, plain_json_schema(adapter)
-    except (PydanticUserError, TypeError) as error:
+    except (PydanticUserError, TypeError, RecursionError) as error:
         raise ConfigurationError(
             f"output type {name!r} has no JSON form: {str(error).splitlines()[0]}",
             hint="use a pydantic model, a dataclass, a TypedDict, a union of these, str, or a JSON Schema",

@@ -9,9 +9,6 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
-import anyio
-from anyio.lowlevel import current_token
-
 from agentflow.agent.delegation import delegate
 from agentflow.agent.limits import Limits
 from agentflow.agent.loop import Job, Loop, OutputCheck
@@ -19,6 +16,7 @@ from agentflow.agent.models import ModelSource, find_backend
 from agentflow.agent.observer import EventObserver, Observer
 from agentflow.agent.result import OutputT, RunResult
 from agentflow.agent.stream import RunStream, open_stream
+from agentflow.agent.sync import run_blocking
 from agentflow.agent.transcript import Transcript
 from agentflow.errors import ConfigurationError
 from agentflow.executor import MAX_RESULT_CHARS, Approver, Executor
@@ -255,14 +253,7 @@ class Agent(Generic[DepsT, OutputT]):
         Raises:
             ConfigurationError: An event loop is already running in this thread.
         """
-        if _is_in_event_loop():
-            raise ConfigurationError(
-                "run_sync was called inside a running event loop, which it would block\n"
-                f"  you wrote:  {self.name}.run_sync({task[:40]!r})\n"
-                f"  you want:   await {self.name}.run({task[:40]!r})",
-                hint="notebooks run an event loop too: use await there",
-            )
-        return anyio.run(partial(self.run, task, **options))
+        return run_blocking(partial(self.run, task, **options), name=self.name, task=task)
 
     def stream(
         self, task: str, **options: Unpack[RunOptions[DepsT]]
@@ -323,11 +314,3 @@ def _both(first: EventObserver, second: EventObserver | None) -> EventObserver:
         second(event)
 
     return tell
-
-
-def _is_in_event_loop() -> bool:
-    try:
-        current_token()
-    except RuntimeError:
-        return False
-    return True

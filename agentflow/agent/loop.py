@@ -124,7 +124,7 @@ class Loop(Generic[OutputT]):
         try:
             output = await self._work_in_time()
         except BaseException as error:
-            self._end(_name_end(error), error)
+            self._end(name_end(error), error)
             raise
         self._end("output")
         self.observer.raise_error()
@@ -296,7 +296,8 @@ class Loop(Generic[OutputT]):
         )
 
 
-def _name_end(error: BaseException) -> RunEnd:
+def name_end(error: BaseException) -> RunEnd:
+    """Say how a run ended that raised `error`."""
     if isinstance(error, LimitExceededError):
         return "limit"
     return "error" if isinstance(error, Exception) else "cancelled"

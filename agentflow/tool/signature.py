@@ -116,7 +116,7 @@ def _make_adapter(
     arguments: Any = with_config(ConfigDict(extra="forbid"))(TypedDict(f"{name}_arguments", members))  # type: ignore[operator] # the members are known at run time only
     try:
         return TypeAdapter(arguments)
-    except (PydanticUserError, TypeError) as error:
+    except (PydanticUserError, TypeError, RecursionError) as error:
         raise ToolDefinitionError(
             f"tool {name!r}: a parameter has a type that JSON cannot say: {str(error).splitlines()[0]}",
             hint="take plain values, dataclasses or pydantic models, and build other objects inside the tool",
