@@ -102,19 +102,13 @@ class ContextBatch:
             if row_lengths not in known:
                 known[row_lengths] = _padding_mask(row_lengths, canvas_length, dtype=dtype, device=device)
             self.masks.append(known[row_lengths])
-        self._rotary: dict[str, Rotary] = {}
+        self._rotary: list[Rotary] | None = None
 
-    def rotary(self, embed: Callable[[str], Rotary], layer_types: Sequence[str]) -> list[Rotary]:
-        """Rotary angles of the positions by layer, computed once per kind of layer.
-
-        Args:
-            embed: Computes those of one kind.
-            layer_types: Kind of every layer.
-        """
-        for kind in layer_types:
-            if kind not in self._rotary:
-                self._rotary[kind] = embed(kind)
-        return [self._rotary[kind] for kind in layer_types]
+    def rotary(self, embed: Callable[[], list[Rotary]]) -> list[Rotary]:
+        """Rotary angles of the positions for every layer; `embed` computes them when they are first asked for."""
+        if self._rotary is None:
+            self._rotary = embed()
+        return self._rotary
 
 
 def _pad_layer(layers: Sequence[LayerKeys]) -> LayerKeys:
@@ -219,7 +213,7 @@ class Denoiser:
         """
         decoder = self._decoder
         hidden = decoder.self_conditioning(decoder.embed_tokens(canvases), signals)  # (B, L, H)
-        rotary = batch.rotary(lambda kind: decoder.rotary_emb(hidden, batch.positions, kind), self._layer_types)
+        rotary = batch.rotary(lambda: self._embed_positions(hidden, batch.positions))
         for layer, angles, mask in zip(decoder.layers, rotary, batch.masks, strict=True):
             hidden = layer(
                 hidden,
@@ -229,6 +223,10 @@ class Denoiser:
                 past_key_values=batch,
             )  # (B, L, H)
         return self.logits(decoder.norm(hidden))  # (B, L, V)
+
+    def _embed_positions(self, hidden: Tensor, positions: Tensor) -> list[Rotary]:
+        by_kind = {kind: self._decoder.rotary_emb(hidden, positions, kind) for kind in set(self._layer_types)}
+        return [by_kind[kind] for kind in self._layer_types]
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Our own passes for networks without experts: the checkpoint's weights, arranged for few large operations.
 
 At a few million parameters a step is made of hundreds of small operations, and calling them costs as much as
-computing them. Here query, key and value are one product, gate and up are another, every norm is one operation, the
-rotary angles are computed once per batch, and the experts' branch, which is zero without experts, is left out. The
+computing them. Here query, key and value are one product, gate and up are another, the weights of a norm are folded
+into the product behind it or into the rotary angles, which are computed once per batch, and the experts' branch,
+which is zero without experts, is left out. The
 outputs equal those of transformers' encoder and decoder up to rounding, which a test checks.
 
 Shapes: ``B`` rows, ``L`` canvas length, ``T`` context length, ``H`` hidden size, ``Q`` query heads, ``K`` key heads,
@@ -29,27 +30,30 @@ class DenseLayer(NamedTuple):
     """The weights of one layer.
 
     Attributes:
-        query_key: Query and key projection, and the value projection where there is one, ``((Q + K or 2K) * D, H)``.
+        projection: The norm before attention, then query, key and, where there is one, value,
+            ``((Q + K or 2K) * D, H)``.
         output: ``(H, Q * D)``.
-        gate_up: ``(2 * F, H)``.
+        gate_up: The norm before the feed-forward part, then gate and up, ``(2 * F, H)``.
         down: ``(H, F)``.
-        norms: Weights of the norms before attention, after it, before the feed-forward part, after it, and at its end.
-        query_norm: ``(D,)``.
-        key_norm: ``(D,)``.
+        attention_norm: The norm after attention, ``(H,)``.
+        inner_norm: The norm after the feed-forward part, ``(H,)``.
+        outer_norm: The norm at the end of the layer, ``(H,)``.
+        head_norm: The norms of queries and keys, ``(Q + K, D)``.
         scalar: Factor on the layer's output, ``(1,)``.
-        has_values: Whether values have a projection of their own; otherwise they are the keys before norm and rotation.
+        num_keys: ``K``.
         head_size: ``D``.
     """
 
-    query_key: Tensor
+    projection: Tensor
     output: Tensor
     gate_up: Tensor
     down: Tensor
-    norms: tuple[Tensor, ...]
-    query_norm: Tensor
-    key_norm: Tensor
+    attention_norm: Tensor
+    inner_norm: Tensor
+    outer_norm: Tensor
+    head_norm: Tensor
     scalar: Tensor
-    has_values: bool
+    num_keys: int
     head_size: int
 
 
@@ -58,12 +62,12 @@ class DenseDenoiser(Denoiser):
 
     def __init__(self, model: DiffusionGemmaForBlockDiffusion) -> None:
         super().__init__(model)
-        self._num_heads: int = self._text_config.num_attention_heads
         self._window: int = self._text_config.sliding_window
-        self._eps: float = self._text_config.rms_norm_eps
-        self._weights = [_gather_layer(layer) for layer in self._decoder.layers]
-        conditioning = self._decoder.self_conditioning
-        self._conditioning_gate_up = torch.cat([conditioning.gate_proj.weight, conditioning.up_proj.weight]).detach()
+        self._eps = torch.tensor(self._text_config.rms_norm_eps, device=self.device)  # ()
+        self._layers = [_gather_layer(layer) for layer in self._decoder.layers]
+        block = self._decoder.self_conditioning
+        gate_up = torch.cat([block.gate_proj.weight, block.up_proj.weight]).detach()  # (2F, H)
+        self._conditioning_gate_up = gate_up * block.pre_norm.weight.detach()  # (2F, H)
 
     @staticmethod
     def can_run(model: DiffusionGemmaForBlockDiffusion) -> bool:
@@ -81,52 +85,58 @@ class DenseDenoiser(Denoiser):
     def denoise(self, canvases: Tensor, signals: Tensor, batch: ContextBatch) -> Tensor:
         """See `Denoiser.denoise`."""
         hidden = self._condition(self._decoder.embed_tokens(canvases), signals)  # (B, L, H)
-        rotary = batch.rotary(lambda kind: self._angles(hidden, batch.positions, kind), self._layer_types)
-        for i, layer in enumerate(self._weights):
+        rotary = batch.rotary(lambda: self._angles(batch.positions))
+        for i, layer in enumerate(self._layers):
             reach = _Reach(partial(_append, batch.layers[i]), batch.masks[i], is_causal=False)
-            hidden = self._layer(hidden, layer, rotary[i], reach)  # (B, L, H)
-        return self.logits(self._norm(hidden, self._decoder.norm.weight))  # (B, L, V)
+            hidden = self._transform(self._attend(hidden, layer, rotary[i], reach), layer)  # (B, L, H)
+        return self.logits(self._normalize(hidden) * self._decoder.norm.weight)  # (B, L, V)
 
     @torch.inference_mode()
     def read_inplace(self, context: Context, token_ids: Sequence[int]) -> Tensor:
         """See `Denoiser.read_inplace`."""
         hidden = self._decoder.embed_tokens(torch.tensor([token_ids], device=self.device))  # (1, T_new, H)
         first, num_new = context.num_tokens, len(token_ids)
-        positions = torch.arange(first, first + num_new, device=self.device)[None]  # (1, T_new)
-        rotary = {kind: self._angles(hidden, positions, kind) for kind in set(self._layer_types)}
-        for i, (layer, kind) in enumerate(zip(self._weights, self._layer_types, strict=True)):
-            window = self._window if kind == "sliding_attention" else None
+        rotary = self._angles(torch.arange(first, first + num_new, device=self.device)[None])
+        for i, layer in enumerate(self._layers):
+            window = self._window if self._layer_types[i] == "sliding_attention" else None
             mask = _causal_mask(first, num_new, window, device=self.device)  # (T_new, T), or None
             is_causal = mask is None and num_new > 1
             reach = _Reach(partial(context.cache.update, layer_idx=i), mask, is_causal=is_causal)
-            hidden = self._layer(hidden, layer, rotary[kind], reach)  # (1, T_new, H)
+            hidden = self._transform(self._attend(hidden, layer, rotary[i], reach), layer)  # (1, T_new, H)
         context.num_tokens += num_new
-        return self._norm(hidden, self._decoder.norm.weight)  # (1, T_new, H)
+        return self._normalize(hidden) * self._decoder.norm.weight  # (1, T_new, H)
 
-    def _angles(self, hidden: Tensor, positions: Tensor, kind: str) -> Rotary:
-        """Cosine and signed sine, so that a rotation is one shift and two products."""
-        cosine, sine = self._decoder.rotary_emb(hidden, positions, kind)  # (B, L, D)
-        sign = torch.ones_like(sine[0, 0])  # (D,)
-        sign[: len(sign) // 2] = -1
-        return cosine[:, :, None], (sine * sign)[:, :, None]  # (B, L, 1, D)
+    def _angles(self, positions: Tensor) -> list[Rotary]:
+        """Cosine and signed sine times the norm of queries and keys, for every layer, ``(B, L, Q + K, D)``.
+
+        A rotation turns (a, b) into (a cos - b sin, b cos + a sin), where b is a shifted by half a head. With the
+        sign and the norm's weights in the table, that is one shift and two products.
+        """
+        by_kind: dict[str, Rotary] = {}
+        for kind in set(self._layer_types):
+            cosine, sine = self._decoder.rotary_emb(self._eps, positions, kind)  # (B, L, D)
+            half = sine.shape[-1] // 2
+            signed = torch.cat([-sine[..., :half], sine[..., half:]], dim=-1)  # (B, L, D)
+            by_kind[kind] = cosine[:, :, None], signed[:, :, None]  # (B, L, 1, D)
+        tables = []
+        for layer, kind in zip(self._layers, self._layer_types, strict=True):
+            cosine, sine = by_kind[kind]
+            shifted = layer.head_norm.roll(layer.head_size // 2, dims=-1)  # (Q + K, D)
+            tables.append((cosine * layer.head_norm, sine * shifted))  # (B, L, Q + K, D)
+        return tables
 
     def _condition(self, embedded: Tensor, signals: Tensor) -> Tensor:
-        block = self._decoder.self_conditioning
-        signal = _gated(self._norm(signals, block.pre_norm.weight), self._conditioning_gate_up, block.down_proj.weight)
-        return self._norm(embedded + signal, None)  # (B, L, H)
-
-    def _layer(self, hidden: Tensor, layer: DenseLayer, rotary: Rotary, reach: _Reach) -> Tensor:
-        return self._transform(self._attend(hidden, layer, rotary, reach), layer)  # (B, L, H)
+        down = self._decoder.self_conditioning.down_proj.weight
+        return self._normalize(embedded + _gated(self._normalize(signals), self._conditioning_gate_up, down))
 
     def _attend(self, hidden: Tensor, layer: DenseLayer, rotary: Rotary, reach: _Reach) -> Tensor:
         num_rows, length, _ = hidden.shape
-        heads = functional.linear(self._norm(hidden, layer.norms[0]), layer.query_key)
-        heads = heads.view(num_rows, length, -1, layer.head_size)  # (B, L, Q + K or 2K, D)
-        num_keys = (heads.shape[2] - self._num_heads) // (2 if layer.has_values else 1)
-        query, key, *rest = heads.split([self._num_heads] + [num_keys] * (2 if layer.has_values else 1), dim=2)
-        value = self._norm(rest[0] if rest else key, None).transpose(1, 2)  # (B, K, L, D)
-        query = _rotate(self._norm(query, layer.query_norm), rotary).transpose(1, 2)  # (B, Q, L, D)
-        key = _rotate(self._norm(key, layer.key_norm), rotary).transpose(1, 2)  # (B, K, L, D)
+        heads = functional.linear(self._normalize(hidden), layer.projection)
+        heads = self._normalize(heads.view(num_rows, length, -1, layer.head_size))  # (B, L, Q + K or 2K, D)
+        num_rotated = layer.head_norm.shape[0]  # Q + K
+        turned = _rotate(heads[:, :, :num_rotated], rotary).transpose(1, 2)  # (B, Q + K, L, D)
+        query, key = turned.split([num_rotated - layer.num_keys, layer.num_keys], dim=1)  # (B, Q or K, L, D)
+        value = heads[:, :, -layer.num_keys :].transpose(1, 2)  # (B, K, L, D)
         keys, values = reach.extend(key, value)  # (B, K, T + L, D) each
         mixed = functional.scaled_dot_product_attention(
             query,
@@ -135,18 +145,20 @@ class DenseDenoiser(Denoiser):
             attn_mask=reach.mask,
             is_causal=reach.is_causal,
             scale=1.0,
-            enable_gqa=num_keys < self._num_heads,
+            enable_gqa=layer.num_keys < query.shape[1],
         )  # (B, Q, L, D)
         mixed = functional.linear(mixed.transpose(1, 2).reshape(num_rows, length, -1), layer.output)  # (B, L, H)
-        return hidden + self._norm(mixed, layer.norms[1])  # (B, L, H)
+        return torch.addcmul(hidden, self._normalize(mixed), layer.attention_norm)  # (B, L, H)
 
     def _transform(self, hidden: Tensor, layer: DenseLayer) -> Tensor:
-        inner = _gated(self._norm(hidden, layer.norms[2]), layer.gate_up, layer.down)  # (B, L, H)
-        inner = self._norm(self._norm(inner, layer.norms[3]), layer.norms[4])  # (B, L, H)
-        return (hidden + inner) * layer.scalar  # (B, L, H)
+        inner = self._normalize(_gated(self._normalize(hidden), layer.gate_up, layer.down))  # (B, L, H)
+        inner = self._normalize(inner * layer.inner_norm)  # (B, L, H)
+        return torch.addcmul(hidden, inner, layer.outer_norm).mul_(layer.scalar)  # (B, L, H)
 
-    def _norm(self, hidden: Tensor, weight: Tensor | None) -> Tensor:
-        return functional.rms_norm(hidden, hidden.shape[-1:], weight, self._eps)
+    def _normalize(self, values: Tensor) -> Tensor:
+        """Divide by the root mean square of the last dimension, in four small operations."""
+        size = torch.linalg.vector_norm(values, dim=-1, keepdim=True)  # (..., 1)
+        return values * torch.addcmul(self._eps, size, size, value=1 / values.shape[-1]).rsqrt_()
 
 
 class _Reach(NamedTuple):
@@ -181,25 +193,23 @@ def _causal_mask(num_past: int, num_new: int, window: int | None, *, device: tor
 def _gather_layer(layer: Any) -> DenseLayer:
     attention, block = layer.self_attn, layer.mlp
     projections = [attention.q_proj.weight, attention.k_proj.weight]
-    if attention.v_proj is not None:
+    if attention.v_proj is not None:  # otherwise the values are the keys before norm and rotation
         projections.append(attention.v_proj.weight)
-    norms = (
-        layer.input_layernorm,
-        layer.post_attention_layernorm,
-        layer.pre_feedforward_layernorm,
-        layer.post_feedforward_layernorm_1,
-        layer.post_feedforward_layernorm,
-    )
+    num_queries, num_keys = (weight.shape[0] // attention.head_dim for weight in projections[:2])
+    query_norm = attention.q_norm.weight.expand(num_queries, -1)  # (Q, D)
+    key_norm = attention.k_norm.weight.expand(num_keys, -1)  # (K, D)
+    gate_up = torch.cat([block.gate_proj.weight, block.up_proj.weight])  # (2F, H)
     return DenseLayer(
-        query_key=torch.cat(projections).detach(),
+        projection=(torch.cat(projections) * layer.input_layernorm.weight).detach(),
         output=attention.o_proj.weight.detach(),
-        gate_up=torch.cat([block.gate_proj.weight, block.up_proj.weight]).detach(),
+        gate_up=(gate_up * layer.pre_feedforward_layernorm.weight).detach(),
         down=block.down_proj.weight.detach(),
-        norms=tuple(norm.weight.detach() for norm in norms),
-        query_norm=attention.q_norm.weight.detach(),
-        key_norm=attention.k_norm.weight.detach(),
+        attention_norm=layer.post_attention_layernorm.weight.detach(),
+        inner_norm=layer.post_feedforward_layernorm_1.weight.detach(),
+        outer_norm=layer.post_feedforward_layernorm.weight.detach(),
+        head_norm=torch.cat([query_norm, key_norm]).detach(),
         scalar=layer.layer_scalar,
-        has_values=attention.v_proj is not None,
+        num_keys=num_keys,
         head_size=attention.head_dim,
     )
 
@@ -210,7 +220,6 @@ def _gated(hidden: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
 
 
 def _rotate(heads: Tensor, rotary: Rotary) -> Tensor:
-    """Apply rotary positions to ``(B, L, heads, D)``; `rotary` is cosine and signed sine, ``(B, L, 1, D)``."""
+    """Apply norm weights and positions to ``(B, L, Q + K, D)``; see `DenseDenoiser._angles`."""
     cosine, signed_sine = rotary
-    half = heads.shape[-1] // 2
-    return torch.addcmul(heads * cosine, heads.roll(half, dims=-1), signed_sine)
+    return torch.addcmul(heads * cosine, heads.roll(heads.shape[-1] // 2, dims=-1), signed_sine)
