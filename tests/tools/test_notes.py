@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from pathlib import Path
 
@@ -135,6 +136,17 @@ def test_a_file_keeps_notes_for_the_next_time(by_name, tmp_path):
     by_name(notes(path))["add_note"](title="Größe", text="42")
     assert by_name(notes(str(path)))["read_note"](title="größe") == {"text": "42"}
     assert json.loads(path.read_text(encoding="utf-8")) == {"notes": {"Größe": "42"}, "todos": []}
+
+
+def test_a_file_keeps_its_mode(by_name, tmp_path):
+    """A new file is private; one that its owner has opened to others stays open."""
+    path = tmp_path / "notes.json"
+    tools = by_name(notes(path))
+    tools["add_todo"](item="x")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(0o644)
+    tools["add_todo"](item="y")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(by_name, tmp_path, monkeypatch):

@@ -16,36 +16,52 @@ from agentflow.errors import ConfigurationError
 from agentflow_tools import sqlite
 
 
+@pytest.fixture(scope="session")
+def contents(tmp_path_factory):
+    """Two databases as bytes, made once: one with people, a view and long texts, one with a secret."""
+    folder = tmp_path_factory.mktemp("databases")
+    scripts = {
+        "people & co #1?%41.db": """
+            CREATE TABLE people (name TEXT, age INTEGER, photo BLOB);
+            INSERT INTO people VALUES ('Ann', 31, x'00ff'), ('Bob', 22, NULL), ('Größe', 1e999, NULL);
+            CREATE VIEW adults AS SELECT name FROM people WHERE age > 30;
+            CREATE TABLE texts (text TEXT);
+            INSERT INTO texts SELECT printf('%.*c', 1000, 'x') FROM
+                (WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) SELECT i FROM n);
+        """,
+        "secret.db": "CREATE TABLE secrets (text); INSERT INTO secrets VALUES ('the secret outside')",
+    }
+    for name, script in scripts.items():
+        connection = sqlite3.connect(folder / name)
+        connection.executescript(script)
+        connection.close()
+    return {name: (folder / name).read_bytes() for name in scripts}
+
+
 @pytest.fixture
-def path(tmp_path):
-    """A database with people, a view, a hundred long texts and a secret beside it; its name needs quoting."""
-    path = tmp_path / "people & co #1?%41.db"
-    connection = sqlite3.connect(path)
-    connection.executescript("""
-        CREATE TABLE people (name TEXT, age INTEGER, photo BLOB);
-        INSERT INTO people VALUES ('Ann', 31, x'00ff'), ('Bob', 22, NULL), ('Größe', 1e999, NULL);
-        CREATE VIEW adults AS SELECT name FROM people WHERE age > 30;
-        CREATE TABLE texts (text TEXT);
-        INSERT INTO texts SELECT printf('%.*c', 1000, 'x') FROM
-            (WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) SELECT i FROM n);
-    """)
-    connection.close()
-    secret = sqlite3.connect(tmp_path / "secret.db")
-    secret.executescript("CREATE TABLE secrets (text); INSERT INTO secrets VALUES ('the secret outside')")
-    secret.close()
-    return path
+def path(tmp_path, contents):
+    """A database whose name needs quoting, beside one that no statement may reach."""
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    return tmp_path / next(iter(contents))
 
 
 @pytest.fixture
 def tools(by_name, path):
     """Tools that may read."""
-    return by_name(sqlite(path, timeout_s=0.1))
+    return by_name(sqlite(path))
 
 
 @pytest.fixture
 def writable(by_name, path):
     """Tools that may write."""
-    return by_name(sqlite(path, is_writable=True, timeout_s=0.1))
+    return by_name(sqlite(path, is_writable=True))
+
+
+@pytest.fixture
+def impatient(by_name, path):
+    """Tools that may write, with little time."""
+    return by_name(sqlite(path, is_writable=True, timeout_s=0.05))
 
 
 @pytest.fixture
@@ -256,19 +272,19 @@ BOMBS = {
 @pytest.mark.slow
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_are_stopped(tools, name):
+def test_bombs_are_stopped(impatient, name):
     """Endless recursion, cross joins and expensive functions end soon after the time limit."""
     start = time.process_time()
     with pytest.raises(ValueError, match=r"took longer|too big|more than 100 rows"):
-        tools["run_query"](sql=BOMBS[name])
+        impatient["run_query"](sql=BOMBS[name])
     assert time.process_time() - start < 2
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_stopped_write_changes_nothing(writable):
+def test_a_stopped_write_changes_nothing(impatient):
     """A statement that reaches its time limit is undone."""
     with pytest.raises(ValueError, match="took longer"):
-        writable["run_query"](sql=NUMBERS.replace("WITH", "INSERT INTO texts WITH") + "SELECT i FROM n")
+        impatient["run_query"](sql=NUMBERS.replace("WITH", "INSERT INTO texts WITH") + "SELECT i FROM n")
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -297,12 +313,12 @@ def test_a_writable_database_does_not_grow_past_its_size(by_name, path):
     assert path.stat().st_size <= 400_000
 
 
-def test_a_locked_database_is_told_and_not_waited_for(writable, path):
+def test_a_locked_database_is_told_and_not_waited_for(impatient, path):
     """While somebody else writes, a call gives up after its time limit."""
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(ValueError, match="locked"):
-        writable["run_query"](sql="DELETE FROM people")
+        impatient["run_query"](sql="DELETE FROM people")
     other.close()
 
 

@@ -391,6 +391,17 @@ async def test_private_places_can_be_allowed():
         await fetch(url="file:///etc/passwd")
 
 
+@pytest.mark.parametrize("url", ["http://other.example/", "http://example.com.other.example/", "http://example.com./"])
+async def test_only_the_named_hosts_are_asked(url):
+    """With a list of hosts any other is denied, by name and by redirect, before its name is looked up."""
+    site = Site(redirect(url), {"other.example": [PUBLIC]})
+    fetch = site.fetcher(hosts=["Example.com"])
+    for start in (url, "http://EXAMPLE.com/"):
+        with pytest.raises(ToolDeniedError, match=r"allowed are example\.com"):
+            await fetch(url=start)
+    assert site.asked == ["example.com"]
+
+
 async def test_a_real_server_is_read_and_the_environment_is_not(monkeypatch):
     """Over a real socket a page is read, straight and without the proxy that the environment names."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9/")

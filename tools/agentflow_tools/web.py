@@ -16,7 +16,7 @@ import re
 import socket
 import ssl
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -54,6 +54,7 @@ _HEADERS: Final = {
 def web(
     *,
     allow_private: bool = False,
+    hosts: Collection[str] | None = None,
     timeout_s: float = 15.0,
     max_size_bytes: int = 1_000_000,
     max_text_length: int = 20_000,
@@ -64,6 +65,8 @@ def web(
 
     Args:
         allow_private: Allow every address and port, this machine's own ones too.
+        hosts: The only hosts that may be asked, redirects included; a page that a model reads can make it send what it
+            knows to any other. ``None`` allows all public ones.
         timeout_s: Seconds for the whole call, redirects included.
         max_size_bytes: Largest page, after decompression.
         max_text_length: Characters of text that are given back; the rest is counted.
@@ -77,6 +80,7 @@ def web(
         raise ConfigurationError("timeout_s, max_size_bytes and max_text_length must be positive")
     fetcher = _Fetcher(
         allow_private=allow_private,
+        hosts=None if hosts is None else frozenset(host.lower() for host in hosts),
         timeout_s=timeout_s,
         max_size_bytes=max_size_bytes,
         max_text_length=max_text_length,
@@ -101,6 +105,7 @@ class _Fetcher:
         self,
         *,
         allow_private: bool,
+        hosts: frozenset[str] | None,
         timeout_s: float,
         max_size_bytes: int,
         max_text_length: int,
@@ -108,6 +113,7 @@ class _Fetcher:
         resolver: Resolver,
     ) -> None:
         self._allow_private = allow_private
+        self._hosts = hosts
         self._timeout_s = timeout_s
         self._max_size_bytes = max_size_bytes
         self._max_text_length = max_text_length
@@ -153,10 +159,12 @@ class _Fetcher:
         """Find the addresses of the URL's host.
 
         Raises:
-            ToolDeniedError: One of them, or the port, is not public.
+            ToolDeniedError: The host is not among the allowed ones; an address or the port is not public.
             ValueError: There is none.
         """
         host, port = url.raw_host.decode("ascii"), url.port
+        if self._hosts is not None and host not in self._hosts:
+            raise ToolDeniedError(f"{host} may not be asked; allowed are {', '.join(sorted(self._hosts)) or 'none'}")
         if not (self._allow_private or port is None or port in {80, 443} or port >= _FIRST_FREE_PORT):
             raise ToolDeniedError(f"port {port} is not a web port; use 80, 443 or one from {_FIRST_FREE_PORT}")
         if is_odd_number(host):
@@ -305,8 +313,8 @@ def _text_of(page: _Page) -> str:
     kind = page.content_type
     if not (kind.startswith(_TEXT_TYPES) or kind.endswith(("+json", "+xml"))):
         raise ValueError(f"the page is {kind[:50]!r}, not text; try another page")
-    text = page.content.decode(_known_charset(page.charset), "replace")
-    return html_to_text(text) if kind in {"text/html", "application/xhtml+xml"} else text.replace("\0", "\ufffd")
+    text = page.content.decode(_known_charset(page.charset), "replace").replace("\0", "\ufffd")
+    return html_to_text(text) if kind in {"text/html", "application/xhtml+xml"} else text
 
 
 def _known_charset(name: str) -> str:
