@@ -19,7 +19,7 @@ from torch import Tensor
 
 from agentflow.backend.base import DraftObserver
 from agentflow.backend.codec import TurnCodec
-from agentflow.backend.diffusion.denoiser import Denoiser
+from agentflow.backend.diffusion.denoiser import Context, Denoiser
 from agentflow.backend.diffusion.loader import Checkpoint
 from agentflow.backend.diffusion.prefix import PrefixCache
 from agentflow.backend.masks import AutomatonMask, LlguidanceMasks, TokenMask
@@ -27,15 +27,17 @@ from agentflow.errors import AgentflowError, BackendError
 from agentflow.types import Generation, GenerationRequest, Usage
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Job:
-    """One turn to write."""
+    """One turn to write, and what it has cost."""
 
     prompt_ids: list[int]
     max_new_tokens: int
     mask: TokenMask | None
     temperature: float
     generator: torch.Generator
+    num_cached_tokens: int = 0
+    mask_time_s: float = 0.0
 
 
 class AutoregressiveBackend:
@@ -88,39 +90,43 @@ class AutoregressiveBackend:
 
     def _write(self, request: GenerationRequest, stop: threading.Event) -> tuple[list[int], Usage]:
         job = self._prepare(request)
+        try:
+            with self._turns:
+                return self._decode(job, stop)
+        except AgentflowError:
+            raise
+        except Exception as error:
+            raise BackendError(f"the model failed: {type(error).__name__}: {error}") from error
+
+    @torch.inference_mode()
+    def _decode(self, job: _Job, stop: threading.Event) -> tuple[list[int], Usage]:
+        """Write tokens until the turn ends, its budget does, or `stop` is set."""
+        context, logits = self._read_prompt(job)
         token_ids: list[int] = []
-        mask_time_s = 0.0
-        with self._turns, torch.inference_mode():
-            context = self._prefixes.find(job.prompt_ids) or self._denoiser.open_context()
-            num_cached = context.num_tokens
-            pending = job.prompt_ids[num_cached:]
-            try:
-                while len(token_ids) < job.max_new_tokens and not stop.is_set():
-                    hidden = self._denoiser.read_inplace(context, pending)  # (1, T_new, H)
-                    if context.num_tokens == len(job.prompt_ids):
-                        self._prefixes.keep(job.prompt_ids, context)
-                    logits = self._denoiser.logits(hidden[0, -1])  # (V,)
-                    started = time.perf_counter()
-                    token = _choose(logits, job)
-                    mask_time_s += time.perf_counter() - started
-                    token_ids.append(token)
-                    if token in self.codec.end_ids:
-                        break
-                    pending = [token]
-            except AgentflowError:
-                raise
-            except Exception as error:
-                raise BackendError(f"the model failed: {type(error).__name__}: {error}") from error
+        while not stop.is_set():
+            token_ids.append(_choose(logits, job))
+            if token_ids[-1] in self.codec.end_ids or len(token_ids) == job.max_new_tokens:
+                break
+            hidden = self._denoiser.read_inplace(context, token_ids[-1:])  # (1, 1, H)
+            logits = self._denoiser.logits(hidden[0, -1])  # (V,)
         usage = Usage(
             requests=1,
             input_tokens=len(job.prompt_ids),
-            cached_input_tokens=num_cached,
+            cached_input_tokens=job.num_cached_tokens,
             output_tokens=len(token_ids),
             num_canvases=1,
             num_forwards=len(token_ids),
-            constraint_time_s=mask_time_s,
+            constraint_time_s=job.mask_time_s,
         )
         return token_ids, usage
+
+    def _read_prompt(self, job: _Job) -> tuple[Context, Tensor]:
+        """The context after the prompt, and the logits of the first token."""
+        context = self._prefixes.find(job.prompt_ids) or self._denoiser.open_context()
+        job.num_cached_tokens = context.num_tokens
+        hidden = self._denoiser.read_inplace(context, job.prompt_ids[context.num_tokens :])  # (1, T_new, H)
+        self._prefixes.keep(job.prompt_ids, context)
+        return context, self._denoiser.logits(hidden[0, -1])  # (V,)
 
     def _prepare(self, request: GenerationRequest) -> _Job:
         prompt_ids = self.codec.encode_prompt(request)
@@ -149,13 +155,18 @@ class AutoregressiveBackend:
 
 def _choose(logits: Tensor, job: _Job) -> int:
     """The next token among those that may come; the mask takes note of it."""
-    if job.mask is not None:
-        logits = logits.masked_fill(~job.mask.allowed().to(logits.device), -torch.inf)  # (V,)
+    if job.mask is None:
+        return _draw(logits, job)
+    started = time.perf_counter()
+    is_allowed = job.mask.allowed().to(logits.device)  # (V,)
+    job.mask_time_s += time.perf_counter() - started
+    token = _draw(logits.masked_fill(~is_allowed, -torch.inf), job)
+    job.mask.advance(token)
+    return token
+
+
+def _draw(logits: Tensor, job: _Job) -> int:
     if job.temperature > 0:
         probs = torch.softmax(logits / job.temperature, dim=-1)  # (V,)
-        token = int(torch.multinomial(probs, 1, generator=job.generator))
-    else:
-        token = int(logits.argmax())
-    if job.mask is not None:
-        job.mask.advance(token)
-    return token
+        return int(torch.multinomial(probs, 1, generator=job.generator))
+    return int(logits.argmax())

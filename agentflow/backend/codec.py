@@ -135,8 +135,7 @@ class TurnCodec:
         """The text of one token by itself; part of a character shows as a replacement mark."""
         content = self.vocabulary.token_bytes[token_id]
         if content is None:
-            text: str = self.tokenizer.convert_ids_to_tokens(token_id)
-            return text
+            return str(self.tokenizer.convert_ids_to_tokens(token_id))
         return content.decode("utf-8", errors="replace")
 
     def read(self, token_ids: Sequence[int], request: GenerationRequest, usage: Usage) -> Generation:

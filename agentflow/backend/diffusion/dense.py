@@ -104,7 +104,7 @@ class DenseDenoiser(Denoiser):
             reach = _Reach(partial(context.cache.update, layer_idx=i), mask, is_causal=is_causal)
             hidden = self._transform(self._attend(hidden, layer, rotary[i], reach), layer)  # (1, T_new, H)
         context.num_tokens += num_new
-        return self._normalize(hidden) * self._decoder.norm.weight  # (1, T_new, H)
+        return torch.mul(self._normalize(hidden), self._decoder.norm.weight)  # (1, T_new, H)
 
     def _angles(self, positions: Tensor) -> list[Rotary]:
         """Cosine and signed sine times the norm of queries and keys, for every layer, ``(B, L, Q + K, D)``.
@@ -135,7 +135,7 @@ class DenseDenoiser(Denoiser):
         heads = self._normalize(heads.view(num_rows, length, -1, layer.head_size))  # (B, L, Q + K or 2K, D)
         num_rotated = layer.head_norm.shape[0]  # Q + K
         turned = _rotate(heads[:, :, :num_rotated], rotary).transpose(1, 2)  # (B, Q + K, L, D)
-        query, key = turned.split([num_rotated - layer.num_keys, layer.num_keys], dim=1)  # (B, Q or K, L, D)
+        query, key = turned[:, : -layer.num_keys], turned[:, -layer.num_keys :]  # (B, Q, L, D), (B, K, L, D)
         value = heads[:, :, -layer.num_keys :].transpose(1, 2)  # (B, K, L, D)
         keys, values = reach.extend(key, value)  # (B, K, T + L, D) each
         mixed = functional.scaled_dot_product_attention(
