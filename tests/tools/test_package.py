@@ -49,7 +49,7 @@ def test_all_tools_go_together(tools):
 
 
 def test_what_a_model_is_told_is_short_and_complete(tools):
-    """Every tool is described in a dozen words at most, every argument too: small models read all of them every time."""
+    """Every tool is described in a dozen words at most, every argument too: models read them all every time."""
     for made in tools:
         descriptions = [made.spec.description]
         descriptions += [schema.get("description", "") for schema in made.spec.parameters["properties"].values()]
