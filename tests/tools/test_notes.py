@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,17 @@ def test_the_number_of_entries_is_limited(by_name):
     with pytest.raises(ValueError, match="3 to-do items, which is the limit"):
         tools["add_todo"](item="i3")
     assert tools["add_note"](title="n1", text="y") == {"saved": "n1"}
+
+
+def test_a_huge_name_is_looked_at_once(by_name):
+    """Looking for a name of megabytes among many entries used to fold its case once per entry, for a minute."""
+    tools = by_name(notes())
+    for i in range(300):
+        tools["add_todo"](item=f"item {i}")
+    start = time.process_time()
+    with pytest.raises(ValueError, match="no to-do item"):
+        tools["complete_todo"](item="x" * 5_000_000)
+    assert time.process_time() - start < 1
 
 
 def test_two_notebooks_in_memory_are_apart(by_name):

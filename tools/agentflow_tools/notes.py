@@ -219,7 +219,8 @@ def _find(name: str, entries: list[str] | dict[str, str]) -> str | None:
     """Find an entry as written, or else with no regard to case and space."""
     if name in entries:
         return name
-    return next((entry for entry in entries if _key(entry) == _key(name)), None)
+    key = _key(name)
+    return next((entry for entry in entries if _key(entry) == key), None)
 
 
 def _find_or_raise(kind: str, name: str, entries: list[str]) -> str:
