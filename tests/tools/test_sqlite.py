@@ -8,6 +8,7 @@ import json
 import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -70,6 +71,12 @@ def unchanged(path):
     before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
     yield
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+
+
+def dump(path):
+    """All of a database as SQL."""
+    with closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
 
 
 def test_tables_and_views_are_listed(tools):
@@ -189,9 +196,9 @@ def test_writing_tools_deny_what_is_outside_the_tables(writable, path, sql):
 @pytest.mark.parametrize("sql", WRITES[:-3])
 def test_writing_tools_change_tables(writable, path, sql):
     """Asked for, statements that change tables do so."""
-    before = list(sqlite3.connect(path).iterdump())
+    before = dump(path)
     writable["run_query"](sql=sql)
-    assert list(sqlite3.connect(path).iterdump()) != before
+    assert dump(path) != before
 
 
 @pytest.mark.usefixtures("unchanged")
