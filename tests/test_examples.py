@@ -67,6 +67,14 @@ def test_every_example_is_tested_here():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SCRIPTS, "scripted_test"}
 
 
+def test_every_example_is_short_and_says_how_to_run_it():
+    """An example is read at one glance: at most fifty lines, the command among the first five."""
+    for path in EXAMPLES.glob("*.py"):
+        lines = path.read_text().splitlines()
+        assert len(lines) <= 50, path.name
+        assert any(f"examples/{path.name}" in line for line in lines[:5]), path.name
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_examples_run_on_a_script(name, capsys):
