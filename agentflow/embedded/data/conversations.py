@@ -1,0 +1,40 @@
+"""The stream of conversations: conversation `index` of `seed` is always the same one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+
+from agentflow.embedded.data.extraction import make_extraction, make_lookup, make_small_talk
+from agentflow.embedded.data.splits import Split
+from agentflow.embedded.data.tasks import Conversation, make_task
+
+MAKERS: Mapping[str, Callable[[random.Random, Split], Conversation]] = {
+    "task": make_task,
+    "lookup": make_lookup,
+    "extraction": make_extraction,
+    "text": make_small_talk,
+}
+"""Kinds of conversation and how they are made."""
+
+MIXTURE: Mapping[str, float] = {"task": 0.74, "lookup": 0.13, "extraction": 0.11, "text": 0.02}
+"""Share of each kind in training."""
+
+COPYING: Mapping[str, float] = {"lookup": 0.75, "extraction": 0.25}
+"""Shares of the warm-up, which is all copying."""
+
+
+def make_conversation(
+    seed: int, index: int, *, split: Split = "train", mixture: Mapping[str, float] = MIXTURE
+) -> Conversation:
+    """Make one conversation of the stream.
+
+    Args:
+        seed: Seed of the stream.
+        index: Place in the stream.
+        split: What is new in it.
+        mixture: Share of each kind.
+    """
+    rng = random.Random(f"{split}/{seed}/{index}")  # noqa: S311 - reproducible data, no secret
+    kind = rng.choices(list(mixture), list(mixture.values()))[0]
+    return MAKERS[kind](rng, split)

@@ -1,0 +1,298 @@
+"""Tasks of one to six calls: clauses joined to a request, the calls played, the answer told.
+
+request  ->  call, result, call, result, ...  ->  JSON of a schema, or a sentence
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agentflow.embedded.data.clauses import CLAUSES, Draft, Output, Step, shown
+from agentflow.embedded.data.phrasings import expand
+from agentflow.embedded.data.splits import Split
+from agentflow.embedded.data.tools import OfferedTool, declare_many
+from agentflow.embedded.data.worlds import World, WorldError
+from agentflow.types import (
+    AssistantMessage,
+    JsonSchema,
+    Message,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+    ToolResult,
+    ToolSpec,
+    UserMessage,
+)
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A finished conversation.
+
+    Attributes:
+        kind: What it exercises.
+        messages: From the instructions to the final answer.
+        tools: Tools that are offered.
+        output_schema: Schema of the final answer, or None for text.
+        offered: The tools by declared name, with what they do.
+        before: The world before the first call, or None where no tool is needed.
+        after: The world after the last one.
+    """
+
+    kind: str
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...]
+    output_schema: JsonSchema | None
+    offered: Mapping[str, OfferedTool] = field(default_factory=dict)
+    before: World | None = None
+    after: World | None = None
+
+    def run(self, call: ToolCall, world: World) -> ToolResult:
+        """Run a call of one of the offered tools in a world."""
+        tool = self.offered[call.name]
+        usual = {name: usual_name for usual_name, name in tool.names.items()}
+        try:
+            content = world.run(tool.behaviour.name, {usual[name]: value for name, value in call.arguments.items()})
+        except WorldError as error:
+            return ToolResult(call.id, call.name, str(error), is_error=True)
+        return ToolResult(call.id, call.name, content)
+
+
+_INSTRUCTIONS = (
+    "",
+    "",
+    "You [are|act as] [a|an] [helpful|careful|friendly|precise|exact|small] [assistant|agent|helper|office assistant].[| Use the tools.| Use the tools when they help.| Call one tool at a time.]",
+    "[Use|Call] the tools[| to do what the user asks| to solve the task| that you need| step by step].[| Then answer.| Be exact.| Copy values exactly.]",
+    "[Do|Carry out|Solve|Complete] [the task|what is asked|the request] [step by step|with the tools|using the tools].[| Answer at the end.| Then report.]",
+    "Help the user.[| Be brief.| Answer briefly.| Answer in few words.]",
+    "You [can|may] [call|use] tools.[| Do not guess.| Never make up values.]",
+    "You manage [notes and files|an office|the user's day|a small shop].[| Use the tools.]",
+)  # fmt: skip
+_PARALLEL_INSTRUCTIONS = (
+    "[Call|Run|Use] independent tools [at once|together|in parallel|at the same time].",
+    "[Make|Do] [calls|tool calls] that do not need each other [in one turn|at once|together|in parallel].",
+)
+_OPENINGS = (
+    "[|||||Please |Hi, |Hello! |Could you please |Can you |I need you to |I want you to |Now |Your task: |Task: |OK, |First, |First ]",
+)
+_CLOSINGS = ("[||||||Thanks!|Thank you.|That is all.|Be exact.|Then stop.|Then you are done.]",)
+_NUM_CLAUSES = ((1, 0.18), (2, 0.36), (3, 0.3), (4, 0.12), (5, 0.04))
+_PARALLEL_SHARE, _TEXT_SHARE, _MENTION_SHARE, _DESCRIPTION_SHARE = 0.1, 0.12, 0.12, 0.12
+
+
+def make_task(rng: random.Random, split: Split) -> Conversation:
+    """Make a task with tools."""
+    draft, clauses = _draw_clauses(rng, split)
+    while not _replay(draft):  # two clauses were about the same thing
+        draft, clauses = _draw_clauses(rng, split)
+    offered = declare_many([step.tool for step in draft.steps], rng, split)
+    is_parallel = rng.random() < _PARALLEL_SHARE
+    request = _request(draft, clauses)
+    if rng.random() < _TEXT_SHARE:
+        schema, answer = None, _sentence(draft)
+    else:
+        schema, value = _answer(draft)
+        answer = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        request += _mention(draft, list(value)) if rng.random() < _MENTION_SHARE else ""
+    messages = [*_instructions(draft, is_parallel=is_parallel), UserMessage(request)]
+    for turn in _turns(draft.steps, is_parallel=is_parallel):
+        messages += _play(turn, draft.steps, offered)
+    messages.append(AssistantMessage(answer))
+    kind = f"{'parallel' if is_parallel else 'chain'}-{min(len(draft.steps), 4)}"
+    return Conversation(
+        kind,
+        tuple(messages),
+        tuple(tool.spec for tool in offered.values()),
+        schema,
+        {tool.spec.name: tool for tool in offered.values()},
+        draft.before,
+        draft.world,
+    )
+
+
+def _draw_clauses(rng: random.Random, split: Split) -> tuple[Draft, list[str]]:
+    draft = Draft.start(rng, split)
+    num_clauses = rng.choices([n for n, _ in _NUM_CLAUSES], [w for _, w in _NUM_CLAUSES])[0]
+    return draft, [draw(draft) for draw in rng.choices(list(CLAUSES), list(CLAUSES.values()), k=num_clauses)]
+
+
+def _replay(draft: Draft) -> bool:
+    """Run all calls again from the world as it was; refresh lists and say whether all else came out the same."""
+    draft.before.facts = dict(draft.world.facts)
+    draft.world = copy.deepcopy(draft.before)
+    for index, step in enumerate(draft.steps):
+        try:
+            result = draft.world.run(step.tool, step.arguments)
+        except WorldError:
+            return False
+        lists = [i for i, output in enumerate(draft.outputs) if output.step == index and output.kind == "list"]
+        if result != step.result and not lists:
+            return False
+        draft.steps[index] = replace(step, result=result)
+        for i in lists:
+            draft.outputs[i] = replace(draft.outputs[i], value=next(iter(result.values())))
+    return True
+
+
+def _instructions(draft: Draft, *, is_parallel: bool) -> list[Message]:
+    text = draft.say(*_INSTRUCTIONS)
+    if is_parallel:
+        text = f"{text} {draft.say(*_PARALLEL_INSTRUCTIONS)}".strip()
+    return [SystemMessage(text)] if text else []
+
+
+def _request(draft: Draft, clauses: list[str]) -> str:
+    rng = draft.rng
+    body = rng.choice((_join_commas, _join_commas, _join_sentences, _join_ordered, _join_list))(rng, clauses)
+    opening = draft.say(*_OPENINGS)
+    if opening and not opening.endswith(("! ", ": ")):
+        body = body[0].lower() + body[1:] if not body.startswith("1") else body
+    return f"{opening}{body} {draft.say(*_CLOSINGS)}".strip()
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _stop(text: str) -> str:
+    return text + ("?" if text.lower().startswith(("which", "what", "how")) else ".")
+
+
+def _join_commas(rng: random.Random, clauses: list[str]) -> str:
+    if len(clauses) == 1:
+        return _stop(_capital(clauses[0]))
+    last = rng.choice((", and ", " and ", ", then ", " and then ", ", and then ", ", and finally "))
+    middle = rng.choice((", ", ", ", ", then "))
+    return _stop(_capital(middle.join(clauses[:-1]) + last + clauses[-1]))
+
+
+def _join_sentences(_: random.Random, clauses: list[str]) -> str:
+    return " ".join(_stop(_capital(clause)) for clause in clauses)
+
+
+def _join_ordered(rng: random.Random, clauses: list[str]) -> str:
+    if len(clauses) == 1:
+        return _stop(_capital(clauses[0]))
+    words = [
+        rng.choice(("First, ", "First ", "")),
+        *("Then " if rng.random() < 0.6 else "After that, " for _ in clauses[2:]),
+    ]
+    words.append(rng.choice(("Finally, ", "Then ", "And then ", "At last, ")))
+    return " ".join(_capital(word + clause) + "." for word, clause in zip(words, clauses, strict=True))
+
+
+def _join_list(rng: random.Random, clauses: list[str]) -> str:
+    if len(clauses) == 1:
+        return _stop(_capital(clauses[0]))
+    separator = rng.choice(("\n", " "))
+    return separator.join(f"{i}. {_capital(clause)}" for i, clause in enumerate(clauses, 1))
+
+
+def _mention(draft: Draft, names: list[str]) -> str:
+    said = [name.replace("_", " ") for name in names]
+    listed = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+    return draft.say(
+        " [Answer with|Report|Give me|Tell me|Return|I want] {x}.", " [The answer has|Answer:] {x}.", x=listed
+    )
+
+
+# ---------------------------------------------------------------- turns
+
+
+def _turns(steps: Sequence[Step], *, is_parallel: bool) -> list[list[int]]:
+    """Group the calls into turns; in parallel, a call joins the turn before unless it needs one of its results."""
+    turns: list[list[int]] = []
+    for index, step in enumerate(steps):
+        if is_parallel and turns and step.needs.isdisjoint(turns[-1]):
+            turns[-1].append(index)
+        else:
+            turns.append([index])
+    return turns
+
+
+def _play(turn: list[int], steps: Sequence[Step], offered: Mapping[str, OfferedTool]) -> list[Message]:
+    calls, results = [], []
+    for index in turn:
+        step, tool = steps[index], offered[steps[index].tool]
+        calls.append(ToolCall(f"call_{index}", tool.spec.name, tool.rename(step.arguments)))
+        results.append(ToolResult(f"call_{index}", tool.spec.name, step.result))
+    return [AssistantMessage(tool_calls=tuple(calls)), ToolMessage(tuple(results))]
+
+
+# ---------------------------------------------------------------- answers
+
+
+def _answer(draft: Draft) -> tuple[JsonSchema, dict[str, Any]]:
+    """Choose what the answer tells; give its schema and its value."""
+    rng = draft.rng
+    chosen = [o for o in draft.outputs if rng.random() < (0.35 if o.kind == "echo" else 0.75)]
+    if not chosen:
+        best = [o for o in draft.outputs if o.kind != "echo"] or draft.outputs
+        chosen = [best[-1]]
+    chosen = chosen[-4:]
+    if rng.random() < 0.25:
+        rng.shuffle(chosen)
+    value: dict[str, Any] = {}
+    properties: dict[str, Any] = {}
+    for output in chosen:
+        name = _field_name(draft, output, taken=set(value))
+        value[name] = output.value
+        properties[name] = _field_schema(rng, output)
+    return object_schema(rng, properties), value
+
+
+def object_schema(rng: random.Random, properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the schema of an object in one of the orders of keywords that libraries write."""
+    if rng.random() < 0.5:
+        return {"type": "object", "properties": properties, "required": list(properties)}
+    return {"properties": properties, "required": list(properties), "type": "object"}
+
+
+def _field_name(draft: Draft, output: Output, *, taken: set[str]) -> str:
+    """Draw a name that no other output could have; failing that, number those that share it."""
+    names = output.fields.split("|")
+    others = {name for o in draft.outputs if o is not output for name in o.fields.split("|")}
+    free = [name for name in names if name not in others | taken]
+    if free:
+        return draft.rng.choice(free)
+    name = draft.rng.choice(names)
+    alike = [o for o in draft.outputs if name in o.fields.split("|")]
+    index = next(i for i, o in enumerate(alike) if o is output)
+    prefix = ("first_", "second_", "third_", "fourth_", "fifth_", "sixth_", "seventh_", "eighth_", "ninth_")[index]
+    return f"{prefix}{name}" if draft.rng.random() < 0.7 else f"{name}_{index + 1}"
+
+
+def _field_schema(rng: random.Random, output: Output) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    if isinstance(output.value, list):
+        schema = {"type": "array", "items": {"type": "string"}}
+    elif isinstance(output.value, int):
+        schema = {"type": rng.choice(("integer", "number"))}
+    elif isinstance(output.value, float):
+        schema = {"type": "number"}
+    if rng.random() < _DESCRIPTION_SHARE:
+        said = (
+            expand(f"[{output.said}]", rng)
+            if output.said
+            else output.fields.split("|", maxsplit=1)[0].replace("_", " ")
+        )
+        described = {"description": _capital(said)}
+        schema = {**described, **schema} if rng.random() < 0.5 else {**schema, **described}
+    return schema
+
+
+def _sentence(draft: Draft) -> str:
+    """Tell what came out in a sentence or two."""
+    told = [o for o in draft.outputs if o.said and o.kind != "echo"][-2:]
+    if not told:
+        return draft.rng.choice(("Done.", "It is done."))
+    parts = []
+    for output in told:
+        said = output.said.split("|", maxsplit=1)[0]
+        parts.append(f"{_capital(said)} is {shown(output.value)}.")
+    return " ".join(parts)

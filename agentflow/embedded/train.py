@@ -1,0 +1,77 @@
+"""Train the embedded model: ``python -m agentflow.embedded.train --run runs/NAME``.
+
+The same command continues a run that was stopped (an interrupt or SIGTERM saves and stops). On CPU it runs in bfloat16 matrix products on two
+threads; with ``--device cuda`` it runs on a GPU (give ``--compile`` and a larger ``--num-tokens``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from pathlib import Path
+
+import torch
+
+from agentflow.embedded.configuration import EmbeddedShape
+from agentflow.embedded.tokenizer import VOCAB_SIZE
+from agentflow.embedded.trainer import Trainer, TrainingPlan
+
+
+def main() -> None:
+    """Read the command line and train."""
+    arguments = _make_parser().parse_args()
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(arguments.threads)
+    plan = TrainingPlan(
+        seed=arguments.seed,
+        steps=arguments.steps,
+        decay_steps=arguments.decay_steps,
+        matrix_rate=arguments.matrix_rate,
+        other_rate=arguments.other_rate,
+        num_tokens=arguments.num_tokens,
+        num_canvases=arguments.num_canvases,
+        num_copying_pools=arguments.num_copying_pools,
+    )
+    shape = EmbeddedShape(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=arguments.hidden_size,
+        intermediate_size=arguments.intermediate_size,
+        num_layers=arguments.num_layers,
+        num_heads=arguments.num_heads,
+        num_kv_heads=arguments.num_heads,
+        canvas_length=arguments.canvas_length,
+    )
+    trainer = Trainer(arguments.run, plan, shape=shape, device=arguments.device, is_compiled=arguments.compile)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: trainer.stop())
+    trainer.run(num_steps=arguments.num_steps, save_every_s=60 * arguments.save_every_min)
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m agentflow.embedded.train", description=__doc__)
+    plan, shape = TrainingPlan(), EmbeddedShape(vocab_size=VOCAB_SIZE)
+    add = parser.add_argument
+    add("--run", type=Path, required=True, help="folder of the run; resumed if it holds one")
+    add("--steps", type=int, default=plan.steps, help="optimizer steps of the whole run")
+    add("--num-steps", type=int, help="stop after this many steps of this call")
+    add("--decay-steps", type=int, default=plan.decay_steps, help="last steps, in which the learning rate falls")
+    add("--seed", type=int, default=plan.seed)
+    add("--matrix-rate", type=float, default=plan.matrix_rate, help="learning rate of Muon")
+    add("--other-rate", type=float, default=plan.other_rate, help="learning rate of AdamW")
+    add("--num-tokens", type=int, default=plan.num_tokens, help="most tokens of a batch")
+    add("--num-canvases", type=int, default=plan.num_canvases, help="canvases of a conversation in a batch")
+    add("--num-copying-pools", type=int, default=plan.num_copying_pools, help="pools that only copy, to begin with")
+    add("--hidden-size", type=int, default=shape.hidden_size)
+    add("--intermediate-size", type=int, default=shape.intermediate_size)
+    add("--num-layers", type=int, default=shape.num_layers)
+    add("--num-heads", type=int, default=shape.num_heads)
+    add("--canvas-length", type=int, default=shape.canvas_length)
+    add("--device", default="cpu", help="cpu or cuda")
+    add("--compile", action="store_true", help="fuse with torch.compile")
+    add("--threads", type=int, default=2, help="CPU threads")
+    add("--save-every-min", type=float, default=4.0, help="minutes between two savings of the state")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""One training run: its state, its steps, and how it is kept on disk.
+
+A run is a folder:
+
+    RUN/tokenizer/     the tokenizer, trained when the run begins
+    RUN/state.pt       weights, optimizers, random state and place in the data; replaced as a whole
+    RUN/log.jsonl      one line per logged step
+
+A run that is stopped and resumed takes the same steps as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agentflow.embedded.batches import BatchPlan, BatchStream, make_pool
+from agentflow.embedded.configuration import EmbeddedShape, build_model
+from agentflow.embedded.data.conversations import COPYING, MIXTURE, make_conversation
+from agentflow.embedded.examples import Encoder
+from agentflow.embedded.network import Network, Sizes, gather_weights
+from agentflow.embedded.objective import Losses, Objective, compute_losses
+from agentflow.embedded.tokenizer import control_ids, train_tokenizer
+from agentflow.protocol import render_prompt, render_turn
+from agentflow.types import AssistantMessage
+
+_TOKENIZER_SEED, _NUM_TOKENIZER_CONVERSATIONS = 99, 6000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """Everything that a run's numbers follow from.
+
+    Attributes:
+        seed: Seed of weights, data and noise.
+        steps: Optimizer steps.
+        warm_up_steps: Steps in which the learning rate rises.
+        decay_steps: Last steps, in which it falls to zero.
+        matrix_rate: Learning rate of Muon, for matrices.
+        other_rate: Learning rate of AdamW, for embeddings and norms.
+        num_tokens: Most tokens of a batch.
+        num_canvases: Canvases of a conversation in a batch.
+        num_copying_pools: Pools of the data in which everything is copying.
+        max_norm: Gradients are scaled down to this norm.
+    """
+
+    seed: int = 0
+    steps: int = 10_000
+    warm_up_steps: int = 100
+    decay_steps: int = 1500
+    matrix_rate: float = 0.004
+    other_rate: float = 0.003
+    num_tokens: int = 9000
+    num_canvases: int = 4
+    num_copying_pools: int = 12
+    max_norm: float = 1.0
+
+    def rate(self, step: int) -> float:
+        """Give the share of the learning rate at a step: up, level, down to zero."""
+        rising = (step + 1) / self.warm_up_steps if self.warm_up_steps else 1.0
+        falling = (self.steps - step) / self.decay_steps if self.decay_steps else 1.0
+        return max(0.0, min(1.0, rising, falling))
+
+
+class Trainer:
+    """A run in progress.
+
+    Args:
+        folder: Folder of the run; made if it is not there, resumed if it holds a state.
+        plan: See `TrainingPlan`; may differ from the one that the state was made with.
+        shape: Sizes of the model; a vocabulary of another size than the tokenizer's is an error.
+        objective: See `Objective`.
+        device: Where to train.
+        dtype: Type of the matrix products.
+        is_compiled: Use `torch.compile`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: TrainingPlan,
+        *,
+        shape: EmbeddedShape,
+        objective: Objective | None = None,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.bfloat16,
+        is_compiled: bool = False,
+    ) -> None:
+        self.folder, self.plan, self.shape = folder, plan, shape
+        self.objective = objective or Objective()
+        self.device, self.dtype, self.is_compiled = torch.device(device), dtype, is_compiled
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tokenizer = open_tokenizer(folder / "tokenizer", vocab_size=shape.vocab_size)
+        torch.manual_seed(plan.seed)
+        self.model = build_model(shape, control_ids=control_ids(self.tokenizer)).to(self.device)
+        self.sizes = Sizes.of(self.model)
+        self.optimizers = _make_optimizers(self.model, plan)
+        self.generator = torch.Generator(self.device).manual_seed(plan.seed)
+        self.step, self._position = 0, (0, 0)
+        self._is_stopping = False
+        if (folder / "state.pt").exists():
+            self._load()
+
+    def run(self, *, num_steps: int | None = None, save_every_s: float = 240.0, log_every: int = 20) -> None:
+        """Train to the end of the plan, or `num_steps` steps, and save."""
+        stream = self._open_stream()
+        left = self.plan.steps - self.step
+        window: list[Losses] = []
+        saved_at = logged_at = time.monotonic()
+        for batch in islice(stream, left if num_steps is None else min(left, num_steps)):
+            window.append(self._take_step(batch.to(self.device)))
+            self._position = stream.position
+            now = time.monotonic()
+            if self.step % log_every == 0:
+                self._log(window, (now - logged_at) / len(window))
+                window, logged_at = [], now
+            if now - saved_at > save_every_s:
+                self.save()
+                saved_at = now
+            if self._is_stopping:
+                break
+        stream.close()
+        self.save()
+
+    def stop(self) -> None:
+        """Have `run` end after the step under way; it saves, so nothing is lost."""
+        self._is_stopping = True
+
+    def save(self) -> None:
+        """Write the state, all or nothing."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "position": self._position,
+            "plan": asdict(self.plan),
+            "shape": asdict(self.shape),
+            "objective": asdict(self.objective),
+        }
+        part = self.folder / "state.part"
+        torch.save(state, part)
+        os.replace(part, self.folder / "state.pt")  # noqa: PTH105 - the atomic one
+
+    def _load(self) -> None:
+        state = torch.load(self.folder / "state.pt", map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.generator.set_state(state["generator"].cpu())
+        self.step, self._position = state["step"], tuple(state["position"])
+
+    def _open_stream(self) -> BatchStream:
+        encoder = Encoder(self.tokenizer)
+
+        def mixture(pool: int) -> Mapping[str, float]:
+            return COPYING if pool < self.plan.num_copying_pools else MIXTURE
+
+        def plan(pool: int) -> BatchPlan:
+            return BatchPlan(
+                seed=self.plan.seed,
+                canvas_length=self.shape.canvas_length,
+                num_canvases=self.plan.num_canvases,
+                num_tokens=self.plan.num_tokens,
+                mixture=mixture(pool),
+            )
+
+        pool, batch = self._position
+        return BatchStream(lambda index: make_pool(encoder, plan(index), index), pool=pool, batch=batch)
+
+    def _take_step(self, batch: Any) -> Losses:
+        rate = self.plan.rate(self.step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["full_lr"] * rate
+            optimizer.zero_grad(set_to_none=True)
+        network = Network(gather_weights(self.model, self.dtype), self.sizes, is_compiled=self.is_compiled)
+        losses = compute_losses(network, batch, self.objective, self.generator)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.max_norm)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.step += 1
+        return Losses(*(value.detach() for value in losses))
+
+    def _log(self, window: list[Losses], seconds_per_step: float) -> None:
+        line: dict[str, Any] = {"step": self.step, "pool": self._position[0], "s_per_step": round(seconds_per_step, 3)}
+        for name, values in zip(Losses._fields, zip(*window, strict=True), strict=True):
+            line[name] = round(torch.stack(values).nanmean().item(), 4)
+        line["time"] = time.strftime("%H:%M:%S")
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def open_tokenizer(folder: Path, *, vocab_size: int) -> Any:
+    """Open the tokenizer of a folder, or train it on the first conversations of a stream of its own."""
+    from transformers import PreTrainedTokenizerFast
+
+    if not (folder / "tokenizer.json").exists():
+        train_tokenizer(_texts(), vocab_size=vocab_size).save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    if len(tokenizer) != vocab_size:
+        raise ValueError(f"the tokenizer in {folder} has {len(tokenizer)} tokens, the model {vocab_size}")
+    return tokenizer
+
+
+def _texts() -> list[str]:
+    texts = []
+    for index in range(_NUM_TOKENIZER_CONVERSATIONS):
+        conversation = make_conversation(_TOKENIZER_SEED, index)
+        *before, last = conversation.messages
+        segments = render_prompt(before, conversation.tools, conversation.output_schema)
+        if isinstance(last, AssistantMessage):
+            segments += render_turn(last)
+        texts += [segment for segment in segments if isinstance(segment, str)]
+    return texts
+
+
+def _make_optimizers(model: Any, plan: TrainingPlan) -> list[torch.optim.Optimizer]:
+    """Give Muon for the matrices of the layers and AdamW for everything else that is trained."""
+    named = dict(model.model.decoder.named_parameters())
+    trained = {name: value for name, value in named.items() if ".router." not in name and ".experts." not in name}
+    matrices = [value for name, value in trained.items() if value.ndim == 2 and "embed" not in name]  # noqa: PLR2004
+    chosen = {id(value) for value in matrices}
+    others = [value for value in trained.values() if id(value) not in chosen]
+    muon = torch.optim.Muon(
+        matrices, lr=plan.matrix_rate, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
+    adam = torch.optim.AdamW(others, lr=plan.other_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    for optimizer, rate in ((muon, plan.matrix_rate), (adam, plan.other_rate)):
+        for group in optimizer.param_groups:
+            group["full_lr"] = rate
+    return [muon, adam]

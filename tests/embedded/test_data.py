@@ -1,0 +1,121 @@
+"""The conversations: reproducible, playable, and with values, phrasings and tools that training never shows."""
+
+from __future__ import annotations
+
+import copy
+from itertools import islice
+
+import pytest
+
+from agentflow.embedded.data.conversations import MAKERS, make_conversation
+from agentflow.embedded.data.splits import is_held_out
+from agentflow.embedded.data.tools import BEHAVIOURS
+from agentflow.embedded.data.values import BENCH_WORDS, Values
+from agentflow.embedded.data.worlds import WorldError, compute
+from agentflow.types import AssistantMessage, UserMessage
+
+pytest.importorskip("faker", reason="the data is made with Faker")
+
+
+def test_equal_seeds_give_equal_conversations():
+    """Conversation `index` of `seed` is always the same one, and differs from its neighbours."""
+    first = [make_conversation(1, index) for index in range(20)]
+    assert [c.messages for c in first] == [make_conversation(1, index).messages for index in range(20)]
+    assert first[0].messages != make_conversation(2, 0).messages
+
+
+def test_every_kind_is_made():
+    """The mixture reaches each maker."""
+    kinds = {make_conversation(1, index).kind.split("-")[0] for index in range(300)}
+    assert {"chain", "parallel", "lookup", "extraction", "text"} <= kinds
+    assert set(MAKERS) == {"task", "lookup", "extraction", "text"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["train", "values", "phrasings", "tools"])
+def test_calls_give_the_results_that_the_conversation_tells(split):
+    """Running the calls of a conversation from its first world gives its results and its last world."""
+    for index in range(80):
+        conversation = make_conversation(3, index, split=split)
+        if conversation.before is None:
+            continue
+        world = copy.deepcopy(conversation.before)
+        for place, message in enumerate(conversation.messages):
+            if isinstance(message, AssistantMessage) and message.tool_calls:
+                results = tuple(conversation.run(call, world) for call in message.tool_calls)
+                assert results == conversation.messages[place + 1].results
+        assert world.notes == conversation.after.notes
+        assert world.files == conversation.after.files
+        assert world.todos == conversation.after.todos
+
+
+@pytest.mark.slow
+def test_held_out_tools_are_not_trained_on():
+    """No tool of the held-out split is declared in training under the same name."""
+
+    def names(split):
+        conversations = [make_conversation(1, i, split=split, mixture={"task": 1}) for i in range(150)]
+        return {tool.name for c in conversations for tool in c.tools}
+
+    held_out = names("tools")
+    assert all(is_held_out("tool", name) for name in held_out)
+    assert not held_out & names("train")
+
+
+def test_values_are_split_by_their_hash():
+    """A held-out title is never drawn in training, and the other way round."""
+    import random
+
+    drawn = {split: {Values(random.Random(i), split).title() for i in range(300)} for split in ("train", "values")}
+    assert not drawn["train"] & drawn["values"]
+
+
+@pytest.mark.slow
+def test_the_values_of_the_bench_suite_are_held_out():
+    """Training shows neither the words of the bench suite's values nor its years."""
+    for index in range(150):
+        request = next(m.text for m in make_conversation(1, index).messages if isinstance(m, UserMessage))
+        words = set(request.lower().replace(".", " ").replace(",", " ").split())
+        values = words & BENCH_WORDS - {"check", "find", "open", "for"}
+        assert not values - _words_of_phrasings()
+        assert not any(f"{year}-" in request for year in range(2031, 2036))
+
+
+def _words_of_phrasings():
+    return {"file", "label", "note", "the"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"), [("12.5 * 8", 100), ("(2 + 3) * 4", 20), ("1/3", 0.333333333333), ("7-9.5", -2.5)]
+)
+def test_expressions_are_computed_exactly(expression, value):
+    """Integers stay integers and other numbers keep 12 digits, as the calculator tool gives them."""
+    assert compute(expression) == value
+
+
+@pytest.mark.parametrize("expression", ["", "2 +", "import os", "2 ** 9", "1 / 0"])
+def test_what_is_no_expression_is_an_error_of_the_world(expression):
+    """The simulated calculator refuses what it does not know."""
+    with pytest.raises(WorldError):
+        compute(expression)
+
+
+def test_ready_made_behaviours_are_declared_as_the_ready_made_tools():
+    """Names, arguments and descriptions of the usual declarations are those of the tools that ship."""
+    tools = pytest.importorskip("agentflow_tools", reason="the ready-made tools are not installed")
+    calculator = pytest.importorskip("agentflow_tools.calculator")
+    assert tools is not None
+    spec = next(iter(calculator.calculator())).spec
+    behaviour = BEHAVIOURS["calculate"]
+    assert spec.name == behaviour.name
+    assert spec.description.startswith(behaviour.description)
+    assert set(spec.parameters["properties"]) == {argument.name for argument in behaviour.arguments}
+
+
+def test_the_stream_starts_anywhere(tokenizer):
+    """Examples from a later place are those that the whole stream has there."""
+    from agentflow.embedded.examples import Encoder, stream_examples
+
+    encoder = Encoder(tokenizer)
+    whole = list(islice(stream_examples(encoder, seed=4), 8))
+    assert list(islice(stream_examples(encoder, seed=4, first=5), 3)) == whole[5:]

@@ -1,0 +1,73 @@
+"""Training resumes with nothing lost, and its state becomes a folder that loads anywhere."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+
+from agentflow.embedded.checkpoint import FOLDER, export_run
+from agentflow.embedded.trainer import Trainer, TrainingPlan
+
+PLAN = TrainingPlan(seed=3, steps=6, warm_up_steps=2, decay_steps=2, num_tokens=1500, num_canvases=2, num_copying_pools=1)
+
+
+def _trainer(folder, tokenizer, shape):
+    tokenizer.save_pretrained(folder / "tokenizer")
+    return Trainer(folder, PLAN, shape=shape, dtype=torch.float32)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, tokenizer, shape):
+    """Six steps in one go and in two calls give the same weights, bit for bit, and the same losses."""
+    _trainer(tmp_path / "whole", tokenizer, shape).run(log_every=1)
+    _trainer(tmp_path / "parts", tokenizer, shape).run(num_steps=4, log_every=1)
+    resumed = _trainer(tmp_path / "parts", tokenizer, shape)
+    assert resumed.step == 4
+    resumed.run(log_every=1)
+    states = [torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("whole", "parts")]
+    assert states[0]["position"] == states[1]["position"]
+    for name, value in states[0]["model"].items():
+        assert torch.equal(value, states[1]["model"][name]), name
+    logs = [[json.loads(x) for x in (tmp_path / n / "log.jsonl").read_text().splitlines()] for n in ("whole", "parts")]
+    assert [line["total"] for line in logs[0]] == [line["total"] for line in logs[1]]
+
+
+def test_the_rate_rises_stays_and_falls():
+    """The learning rate goes up over the warm-up, stays, and reaches zero after the last step."""
+    plan = replace(PLAN, steps=100, warm_up_steps=10, decay_steps=20)
+    assert plan.rate(0) == pytest.approx(0.1)
+    assert plan.rate(50) == 1
+    assert plan.rate(90) == pytest.approx(0.5)
+    assert plan.rate(100) == 0
+
+
+@pytest.mark.slow
+def test_an_exported_run_loads_with_nothing_missing(tmp_path, tokenizer, shape):
+    """`from_pretrained` finds every key, needs no option, and gives the run's logits."""
+    from transformers import AutoTokenizer, DiffusionGemmaForBlockDiffusion
+
+    trainer = _trainer(tmp_path / "run", tokenizer, shape)
+    trainer.run(num_steps=1)
+    export_run(tmp_path / "run", tmp_path / "folder")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
+        loaded, report = DiffusionGemmaForBlockDiffusion.from_pretrained(tmp_path / "folder", output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    ids = torch.randint(512, (1, 30))
+    given, right = (m.eval()(input_ids=ids, decoder_input_ids=ids[:, :24]).logits for m in (loaded, trainer.model))
+    assert torch.allclose(given, right, atol=1e-5)
+    assert AutoTokenizer.from_pretrained(tmp_path / "folder").get_vocab() == tokenizer.get_vocab()
+
+
+@pytest.mark.embedded
+def test_the_shipped_folder_is_whole_and_small():
+    """The folder beside the package holds what a loader needs, in at most 25 MB."""
+    names = {path.name for path in FOLDER.iterdir()}
+    needed = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert needed | {"chat_template.jinja", "agentflow.json", "README.md"} <= names
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 25_000_000
