@@ -16,6 +16,7 @@
     │   ├── MalformedOutputError      text that is no call and no answer
     │   ├── OutputValidationError     an answer that fails its type or validator
     │   └── TruncatedOutputError      the budget ended before the answer
+    ├── JournalError                the journal of a run cannot be written or read
     ├── LimitExceededError          a limit of a run was reached (steps, calls, tokens, seconds)
     └── ExternalError               a failure outside
         ├── ToolExecutionError        a tool raised, hung or returned what cannot be sent
@@ -184,6 +185,12 @@ class LimitExceededError(AgentflowError):
         """Make the error for the limit called `limit`."""
         super().__init__(message, hint=hint)
         self.limit = limit
+
+
+class JournalError(AgentflowError):
+    """The journal cannot be written or read; a run stops before it does anything that is not recorded."""
+
+    hint = "free space or fix the file, then resume the run"
 
 
 class ExternalError(AgentflowError):

@@ -8,6 +8,7 @@ A run speaks in this order; indented lines repeat, lines of one turn's calls int
     RunStarted
       TurnStarted
         DraftUpdated            after every denoising step, from backends that draft
+      TurnWritten
       UsageUpdated
         CallReady               a call as the model wrote it, in the order written
         CallRunning             arguments are valid and approved, the tool starts
@@ -23,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from agentflow.types import Draft, Plan, ToolCall, ToolResult, Usage
+from agentflow.types import AssistantMessage, Draft, FinishReason, Plan, ToolCall, ToolResult, Usage
 
 RunEnd: TypeAlias = Literal["output", "limit", "error", "cancelled"]
 """How a run ended: with its output, at a limit, with an error, or cancelled from outside."""
@@ -74,8 +75,23 @@ class DraftUpdated(RunEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TurnWritten(RunEvent):
+    """The model wrote a turn; nothing of it has been used yet.
+
+    Attributes:
+        message: The turn.
+        finish_reason: Why it ended.
+        turn_usage: What it cost.
+    """
+
+    message: AssistantMessage
+    finish_reason: FinishReason
+    turn_usage: Usage
+
+
+@dataclass(frozen=True, kw_only=True)
 class UsageUpdated(RunEvent):
-    """The model wrote a turn.
+    """The cost of a turn is counted.
 
     Attributes:
         usage: What the run has cost so far.
@@ -194,6 +210,7 @@ Event: TypeAlias = (
     RunStarted
     | TurnStarted
     | DraftUpdated
+    | TurnWritten
     | UsageUpdated
     | CallReady
     | CallRunning

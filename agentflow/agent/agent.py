@@ -15,15 +15,17 @@ from agentflow.agent.loop import Job, Loop, OutputCheck
 from agentflow.agent.models import ModelSource, find_backend
 from agentflow.agent.observer import EventObserver, Observer
 from agentflow.agent.result import OutputT, RunResult
+from agentflow.agent.resuming import describe, restore
 from agentflow.agent.stream import RunStream, open_stream
 from agentflow.agent.sync import run_blocking
 from agentflow.agent.transcript import Transcript
 from agentflow.errors import ConfigurationError
 from agentflow.executor import MAX_RESULT_CHARS, Approver, Executor
+from agentflow.journal import Journal
 from agentflow.output import OutputType
 from agentflow.tool import RunContext, Tool, ToolSource, collect_tools, tool
 from agentflow.tool.context import DepsT
-from agentflow.types import GenerationSettings, JsonSchema, Message, ToolChoice
+from agentflow.types import GenerationSettings, JsonSchema, Message, ToolCall, ToolChoice
 
 Instructions: TypeAlias = str | Callable[[RunContext[Any]], str | Awaitable[str]]
 """A text, or a function of the run's context that gives one; sync or async."""
@@ -57,7 +59,10 @@ class RunOptions(TypedDict, Generic[DepsT], total=False):
         model: In place of the agent's.
         approve: Asked before a tool that needs approval runs, in place of the agent's.
         on_event: Told of everything that happens, in the event loop.
-        run_id: Name of the run; made up if not given.
+        journal: Where the run is recorded, so that it can be resumed.
+        run_id: Name of the run; made up if not given. A run of that name in the journal is gone on with.
+        retry_unknown: Whether a call that was running when the process died may be made again although its tool is
+            not idempotent; a bool or a function of the call. Otherwise the model is told that its effect is unknown.
     """
 
     deps: DepsT
@@ -67,7 +72,9 @@ class RunOptions(TypedDict, Generic[DepsT], total=False):
     model: ModelSource | None
     approve: Approver | None
     on_event: EventObserver | None
+    journal: Journal | None
     run_id: str
+    retry_unknown: bool | Callable[[ToolCall], bool]
 
 
 class Agent(Generic[DepsT, OutputT]):
@@ -238,14 +245,43 @@ class Agent(Generic[DepsT, OutputT]):
             run_id=options.get("run_id") or uuid.uuid4().hex,
             depth=depth,
             approve=approve or self._approve,
+            journal=options.get("journal"),
         )
+        if job.journal is not None and (record := job.journal.find(job.run_id)):
+            return restore(job, record, options)
         context = RunContext(
             deps=job.deps, agent=job.agent, run_id=job.run_id, task=task, settings=job.settings, depth=depth
         )
         instructions = await _resolve(self._instructions, context)
         transcript = Transcript(options.get("history", ()), instructions=instructions, task=task)
-        observer = Observer(options.get("on_event"), agent=self.name, run_id=job.run_id)
+        if job.journal is not None:
+            job.journal.begin(describe(job, transcript))
+        observer = Observer(options.get("on_event"), agent=self.name, run_id=job.run_id, recorder=job.journal)
         return Loop(job=job, transcript=transcript, observer=observer)
+
+    async def resume(
+        self, run_id: str, journal: Journal, /, **options: Unpack[RunOptions[DepsT]]
+    ) -> RunResult[OutputT]:
+        """Go on with a run whose process died, or that was cancelled or reached a limit.
+
+        Turns and results that the journal holds are used as they are: no finished call is made again. A call that
+        was running is made again only if its tool is idempotent or `retry_unknown` allows it; otherwise its result
+        says that its effect is unknown. A run that had its output gives it again.
+
+        Args:
+            run_id: The run; `Journal.runs` lists them.
+            journal: Where it is recorded.
+            **options: See `RunOptions`; conversation and task come from the journal.
+
+        Raises:
+            JournalError: There is no such run.
+            ConfigurationError: It is a run of another agent.
+            AgentflowError: See `run`.
+        """
+        record = journal.get(run_id)
+        options["settings"] = options.get("settings") or record.settings
+        options["run_id"], options["journal"] = run_id, journal
+        return await self.run(record.task, **options)
 
     def run_sync(self, task: str, **options: Unpack[RunOptions[DepsT]]) -> RunResult[OutputT]:
         """Run from code that is not async; takes what `run` takes.

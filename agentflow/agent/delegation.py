@@ -17,7 +17,10 @@ MAX_DEPTH = 8
 
 
 def delegate(agent: Agent[Any, Any], *, name: str, description: str | None, **options: Any) -> Tool[..., Any]:
-    """Make a tool that runs `agent`; see `Agent.as_tool`."""
+    """Make a tool that runs `agent`; see `Agent.as_tool`.
+
+    The tool counts as idempotent: a nested run whose process died goes on from the journal, as its caller does.
+    """
 
     async def ask(context: RunContext[Any], task: str) -> Any:
         if context.depth >= MAX_DEPTH:
@@ -32,6 +35,8 @@ def delegate(agent: Agent[Any, Any], *, name: str, description: str | None, **op
             deps=context.deps,
             settings=settings,
             approve=agent.approver or context.approve,
+            journal=context.journal,
+            run_id=f"{context.run_id}.{context.call.id}",
             on_event=context.emit if context.is_watched else None,
         )
         try:
@@ -40,4 +45,4 @@ def delegate(agent: Agent[Any, Any], *, name: str, description: str | None, **op
             context.add_usage(loop.usage)
 
     text = description or f"Hand a task to the agent {agent.name!r} and get its answer."
-    return tool(name=name, description=text, **{"timeout_s": None, **options})(ask)
+    return tool(name=name, description=text, **{"timeout_s": None, "is_idempotent": True, **options})(ask)

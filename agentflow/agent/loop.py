@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic
 
@@ -25,6 +25,7 @@ from agentflow.agent.transcript import Transcript
 from agentflow.backend.base import Backend
 from agentflow.errors import (
     AgentflowError,
+    JournalError,
     LimitExceededError,
     MalformedOutputError,
     ModelOutputError,
@@ -40,9 +41,11 @@ from agentflow.events import (
     RunFinished,
     RunStarted,
     TurnStarted,
+    TurnWritten,
     UsageUpdated,
 )
 from agentflow.executor import Approver, Executor
+from agentflow.journal import Journal
 from agentflow.output import OutputType
 from agentflow.tool import RunContext
 from agentflow.types import (
@@ -81,6 +84,7 @@ class Job:
         run_id: Unique per run.
         depth: How many runs this one is nested in.
         approve: Asked before tools that need approval run.
+        journal: Where the run is recorded; handed on to nested runs.
     """
 
     backend: Backend
@@ -98,11 +102,24 @@ class Job:
     run_id: str
     depth: int = 0
     approve: Approver | None = None
+    journal: Journal | None = None
 
 
 @dataclass(kw_only=True)
 class Loop(Generic[OutputT]):
-    """One run of a `Job`."""
+    """One run of a `Job`, from its start or from where a journal says that it was.
+
+    Attributes:
+        job: What does not change.
+        transcript: The conversation.
+        observer: Who is told.
+        usage: What it has cost.
+        num_rejected: Answers that could not be used.
+        finished_calls: Results by id of their call.
+        given_up_calls: Calls that were running when an earlier process died; their results say so.
+        open_turn: A turn that is recorded but not dealt with.
+        started_s: When it started here.
+    """
 
     job: Job
     transcript: Transcript
@@ -110,6 +127,8 @@ class Loop(Generic[OutputT]):
     usage: Usage = field(default_factory=Usage)
     num_rejected: int = 0
     finished_calls: dict[str, ToolResult] = field(default_factory=dict)
+    given_up_calls: tuple[ToolCall, ...] = ()
+    open_turn: Generation | None = None
     started_s: float = field(default_factory=time.perf_counter)
 
     async def run(self) -> RunResult[OutputT]:
@@ -121,6 +140,8 @@ class Loop(Generic[OutputT]):
             AgentflowError: The backend failed. Each of these carries the conversation in `messages`.
         """
         self.observer.tell(RunStarted, task=self.job.task, model=self.job.backend.name)
+        for call in self.given_up_calls:
+            self.observer.tell(CallFinished, call=call, result=self.finished_calls[call.id], duration_s=0.0)
         try:
             output = await self._work_in_time()
         except BaseException as error:
@@ -147,7 +168,7 @@ class Loop(Generic[OutputT]):
     async def _work(self) -> Any:
         while True:
             try:
-                generation = await self._generate()
+                generation, self.open_turn = self.open_turn or await self._generate(), None
                 if generation.message.tool_calls:
                     await self._execute(generation.message.tool_calls)
                 else:
@@ -167,15 +188,22 @@ class Loop(Generic[OutputT]):
                 self._make_request(), on_draft=self.observer.make_draft_observer()
             )
         except MalformedOutputError as error:
-            self.transcript.add_turn(AssistantMessage(error.text))
+            self._add_turn(Generation(AssistantMessage(error.text), "stop", Usage(requests=1)), started_s)
             raise
+        return self._add_turn(generation, started_s)
+
+    def _add_turn(self, generation: Generation, started_s: float) -> Generation:
         usage = generation.usage
         if not usage.model_time_s:
             usage = replace(usage, model_time_s=time.perf_counter() - started_s)
+        generation = replace(generation, message=self.transcript.add_turn(generation.message), usage=usage)
+        self.observer.tell(
+            TurnWritten, message=generation.message, finish_reason=generation.finish_reason, turn_usage=usage
+        )
         self.usage += usage
         self.observer.tell(UsageUpdated, usage=self.usage, turn_usage=usage)
         self.observer.raise_error()
-        return replace(generation, message=self.transcript.add_turn(generation.message))
+        return generation
 
     async def _execute(self, calls: Sequence[ToolCall]) -> None:
         """Run the calls of a turn and record their results."""
@@ -186,11 +214,12 @@ class Loop(Generic[OutputT]):
                 limit="max_calls",
             )
         if self.job.tool_choice == "none":
-            results = tuple(ToolResult(c.id, c.name, "No tool may be called here.", is_error=True) for c in calls)
+            self._settle([ToolResult(c.id, c.name, "No tool may be called here.", is_error=True) for c in calls])
         else:
-            results = await self.job.executor.execute(calls, self.context)
+            waiting = [c for c in calls if c.id not in self.finished_calls]
+            self._settle(await self.job.executor.execute(waiting, self.context))
             self.usage += Usage(tool_calls=len(calls))
-        self.transcript.add_results(results)
+        self.transcript.add_results([self.finished_calls[c.id] for c in calls])
         if max_repeats is not None and self.transcript.num_repeats >= max_repeats:
             raise LimitExceededError(
                 f"the model made the same calls with the same results {max_repeats} turns in a row: "
@@ -230,7 +259,7 @@ class Loop(Generic[OutputT]):
         self.observer.tell(OutputRejected, text=error.text, problem=error.message)
         if self.num_rejected > self.job.output_retries:
             raise error
-        self.transcript.add_request(f"Your last turn cannot be used: {error.message}. Correct it.")
+        self.transcript.add_request(ask_again(error.message))
 
     @property
     def context(self) -> RunContext[Any]:
@@ -247,6 +276,7 @@ class Loop(Generic[OutputT]):
             settings=job.settings,
             depth=job.depth,
             approve=job.approve,
+            journal=job.journal,
             is_watched=self.observer.is_watched,
             emit=self._emit,
             add_usage=self._add_usage,
@@ -256,9 +286,12 @@ class Loop(Generic[OutputT]):
         self.usage += usage
 
     def _emit(self, event: Event) -> None:
-        if isinstance(event, CallFinished) and event.run_id == self.job.run_id:
-            self.finished_calls[event.call.id] = event.result
         self.observer.pass_on(event)
+        if isinstance(event, CallFinished) and event.run_id == self.job.run_id:
+            self._settle([event.result])
+
+    def _settle(self, results: Iterable[ToolResult]) -> None:
+        self.finished_calls.update((result.call_id, result) for result in results)
 
     def _make_request(self) -> GenerationRequest:
         job, timeout_s = self.job, self.job.limits.timeout_s
@@ -287,13 +320,18 @@ class Loop(Generic[OutputT]):
         self.transcript.close(self.finished_calls)
         if isinstance(error, AgentflowError):
             error.messages = self.transcript.show()
-        self.observer.tell(
-            RunFinished,
-            reason=reason,
-            usage=self.usage,
-            duration_s=time.perf_counter() - self.started_s,
-            error="" if error is None else str(error),
-        )
+        duration_s, problem = time.perf_counter() - self.started_s, "" if error is None else str(error)
+        try:
+            self.observer.tell(RunFinished, reason=reason, usage=self.usage, duration_s=duration_s, error=problem)
+        except JournalError as unwritten:
+            if error is None:
+                raise
+            error.add_note(f"its end is not in the journal: {unwritten.message}")
+
+
+def ask_again(problem: str) -> str:
+    """Write what the model is told after a turn that cannot be used."""
+    return f"Your last turn cannot be used: {problem}. Correct it."
 
 
 def name_end(error: BaseException) -> RunEnd:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from anyio.lowlevel import current_token
 
@@ -18,20 +18,32 @@ EventObserver: TypeAlias = Callable[[Event], None]
 """Called in the event loop with each event as it happens; must return quickly."""
 
 
+class Recorder(Protocol):
+    """What writes events down before they have an effect; a journal."""
+
+    def append(self, event: Event) -> None:
+        """Write it down; raises if it cannot."""
+        ...
+
+
 class Observer:
-    """Stamps events with their run and turn and hands them on.
+    """Stamps events with their run and turn, has them recorded, and hands them on.
 
     An `on_event` that raises is the caller's mistake, but it must not look like a tool's or a backend's
-    failure: the error is kept, nothing more is told, and the loop raises it at its next step.
+    failure: the error is kept, nothing more is told, and the loop raises it at its next step. A recorder
+    that raises is another matter: nothing may go on that is not recorded, so its error comes out at once.
 
     Attributes:
         turn: The turn that events belong to.
     """
 
-    def __init__(self, on_event: EventObserver | None, *, agent: str, run_id: str) -> None:
+    def __init__(
+        self, on_event: EventObserver | None, *, agent: str, run_id: str, recorder: Recorder | None = None
+    ) -> None:
         """Make it for one run, in the event loop of that run."""
         self.turn = 0
         self._on_event = on_event
+        self._recorder = recorder
         self._origin: dict[str, Any] = {"agent": agent, "run_id": run_id}
         self._error: Exception | None = None
         self._thread_id = threading.get_ident()
@@ -44,11 +56,13 @@ class Observer:
 
     def tell(self, kind: type[Event], **members: Any) -> None:
         """Make an event of this turn and hand it on."""
-        if self._on_event is not None:
+        if self._on_event is not None or self._recorder is not None:
             self.pass_on(kind(turn=self.turn, **self._origin, **members))
 
     def pass_on(self, event: Event) -> None:
-        """Hand on an event that is complete; never raises."""
+        """Record and hand on an event that is complete; raises only what the recorder raises."""
+        if self._recorder is not None and event.run_id == self._origin["run_id"]:
+            self._recorder.append(event)
         if self._on_event is None or self._error is not None:
             return
         try:

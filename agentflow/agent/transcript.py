@@ -39,6 +39,13 @@ class Transcript:
         self.num_repeats = 0
         """Turns in a row, up to the last one, with the same calls and results."""
 
+    @classmethod
+    def from_journal(cls, messages: Sequence[Message], *, num_history: int) -> Transcript:
+        """Begin where a recorded run began."""
+        transcript = cls(messages, instructions="", task="")
+        transcript.num_history = num_history
+        return transcript
+
     def show(self) -> tuple[Message, ...]:
         """Get all messages."""
         return tuple(self._messages)

@@ -68,14 +68,19 @@ class Executor:
         self._approve = approve
         self._max_result_chars = max_result_chars
 
+    def is_idempotent(self, name: str) -> bool:
+        """Whether a call of the tool `name` may be made twice; so may one of a tool that does not exist."""
+        return name not in self._tools or self._tools[name].is_idempotent
+
     async def execute(self, calls: Sequence[ToolCall], context: RunContext[Any]) -> tuple[ToolResult, ...]:
-        """Run `calls` concurrently and tell `context.emit`, which must not raise, what happens.
+        """Run `calls` concurrently and tell `context.emit` what happens.
 
         Returns:
             One result per call, in the order of the calls.
 
         Raises:
-            Exception: Only what the approver raises; then no further call starts and the running ones are cancelled.
+            Exception: Only what the approver or `context.emit` raises; then no further call starts, and the
+                running ones are cancelled.
         """
         for call in calls:
             context.emit(CallReady(**_origin(context), call=call))

@@ -36,6 +36,7 @@ class RunContext(Generic[DepsT]):
         attempt: Which try of this call it is, from 1.
         depth: How many runs this one is nested in, when agents run as tools.
         approve: Asked before a tool that needs approval runs; handed on to nested runs.
+        journal: Where the run is recorded; handed on to nested runs.
         is_watched: Whether anybody observes the run.
         emit: Tells the run's observers of an event.
         add_usage: Adds what a tool spent on models to what the run has cost.
@@ -53,6 +54,7 @@ class RunContext(Generic[DepsT]):
     attempt: int = 1
     depth: int = 0
     approve: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
+    journal: Any = field(default=None, repr=False, compare=False)
     is_watched: bool = False
     emit: Callable[[Event], None] = field(default=_ignore, repr=False, compare=False)
     add_usage: Callable[[Usage], None] = field(default=_ignore, repr=False, compare=False)

@@ -18,6 +18,7 @@ from agentflow.events import (
     RunFinished,
     RunStarted,
     TurnStarted,
+    TurnWritten,
     UsageUpdated,
 )
 from agentflow.tool import tool
@@ -42,14 +43,14 @@ async def test_order_of_events():
     await _make_agent(call("echo", text="hi"), "x", [1], output_type=list[int]).run("go", on_event=events.append)
     assert [type(e) for e in events] == [
         RunStarted,
-        *(TurnStarted, DraftUpdated, UsageUpdated, CallReady, CallRunning, CallFinished),
-        *(TurnStarted, DraftUpdated, UsageUpdated, OutputRejected),
-        *(TurnStarted, DraftUpdated, UsageUpdated, OutputReady),
+        *(TurnStarted, DraftUpdated, TurnWritten, UsageUpdated, CallReady, CallRunning, CallFinished),
+        *(TurnStarted, DraftUpdated, TurnWritten, UsageUpdated, OutputRejected),
+        *(TurnStarted, DraftUpdated, TurnWritten, UsageUpdated, OutputReady),
         RunFinished,
     ]
     assert {e.agent for e in events} == {"parrot"}
     assert len({e.run_id for e in events}) == 1
-    assert [e.turn for e in events] == [0] + [1] * 6 + [2] * 4 + [3] * 5
+    assert [e.turn for e in events] == [0] + [1] * 7 + [2] * 5 + [3] * 6
     assert events[-1].reason == "output"
     assert events[-1].usage.requests == 3
 
@@ -171,7 +172,7 @@ async def test_drafts_from_another_thread_reach_the_observer_in_the_loop():
 
     await Agent(ThreadedBackend(["done"])).run("go", on_event=watch)
     assert threads == {threading.current_thread()}
-    assert events == [RunStarted, TurnStarted, DraftUpdated, UsageUpdated, OutputReady, RunFinished]
+    assert events == [RunStarted, TurnStarted, DraftUpdated, TurnWritten, UsageUpdated, OutputReady, RunFinished]
 
 
 async def test_drafts_are_not_made_when_nobody_watches():

@@ -26,6 +26,7 @@ async def test_run_sync_inside_an_event_loop_shows_the_cure():
     assert "await helper.run('do it')" in caught.value.message
 
 
+@pytest.mark.slow
 def test_importing_the_loop_does_not_import_torch():
     """Only backends that compute need it."""
     code = "import sys, agentflow.agent, agentflow.backend.scripted; print({'torch', 'transformers'} & {*sys.modules})"

@@ -190,7 +190,8 @@ async def test_failed_step_leads_to_another_plan_that_keeps_what_is_done():
     backend = ScriptedBackend(script)
     result = await Planner(backend, tools=[find, mean]).run("go")
     assert result.num_replans == 1
-    assert ran == ["Oslo", "Atlantis", "Rome"]
+    assert sorted(ran[:2]) == ["Atlantis", "Oslo"]
+    assert ran[2:] == ["Rome"]
     assert [(s.id, s.state) for s in result.plan.steps] == [
         ("s1", "done"),
         ("s2", "failed"),

@@ -1,0 +1,112 @@
+"""Going on with a run from its journal.
+
+Events are applied in order, as if the run had just made them:
+
+    TurnWritten   -> a turn of the conversation; open until its calls have results, or its answer was judged
+    CallRunning   -> the call may have had its effect
+    CallFinished  -> the call has a result and is not made again
+    OutputRejected-> the model was asked again
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agentflow.agent.loop import Job, Loop, ask_again
+from agentflow.agent.observer import Observer
+from agentflow.agent.transcript import Transcript
+from agentflow.errors import ConfigurationError
+from agentflow.events import CallFinished, CallRunning, Event, OutputRejected, TurnWritten
+from agentflow.journal import RunRecord
+from agentflow.types import Generation, ToolCall, ToolResult, Usage
+
+
+def describe(job: Job, transcript: Transcript) -> RunRecord:
+    """Say what a journal must know of a run before it starts."""
+    return RunRecord(
+        run_id=job.run_id,
+        agent=job.agent,
+        task=job.task,
+        model=job.backend.name,
+        messages=transcript.show(),
+        num_history=transcript.num_history,
+        settings=job.settings,
+        started_at=time.time(),
+    )
+
+
+def restore(job: Job, record: RunRecord, options: Mapping[str, Any]) -> Loop[Any]:
+    """Set up a run in the state that its journal tells.
+
+    Raises:
+        ConfigurationError: The journal's run is of another agent or task.
+    """
+    if (record.agent, record.task) != (job.agent, job.task):
+        raise ConfigurationError(
+            f"run {record.run_id!r} is agent {record.agent!r} on {record.task[:60]!r}, "
+            f"not agent {job.agent!r} on {job.task[:60]!r}",
+            hint="resume it with the agent that began it, or choose another run_id",
+        )
+    assert job.journal is not None  # noqa: S101 # the record came from it
+    recorder = job.journal if record.is_resumable else None  # a finished run is only told again
+    loop: Loop[Any] = Loop(
+        job=job,
+        transcript=Transcript.from_journal(record.messages, num_history=record.num_history),
+        observer=Observer(options.get("on_event"), agent=job.agent, run_id=job.run_id, recorder=recorder),
+    )
+    running: set[str] = set()
+    for event in job.journal.events(record.run_id):
+        _apply(event, loop, running)
+    if loop.open_turn is not None:
+        _give_up_unknown(loop, running, options.get("retry_unknown", False))
+    return loop
+
+
+def _apply(event: Event, loop: Loop[Any], running: set[str]) -> None:
+    if isinstance(event, TurnWritten):
+        _close_turn(loop)
+        message = loop.transcript.add_turn(event.message)
+        loop.open_turn = Generation(message, event.finish_reason, event.turn_usage)
+        loop.usage += event.turn_usage
+        loop.observer.turn = event.turn
+    elif isinstance(event, CallRunning):
+        running.add(event.call.id)
+    elif isinstance(event, CallFinished):
+        loop.finished_calls[event.call.id] = event.result
+    elif isinstance(event, OutputRejected):
+        loop.num_rejected += 1
+        loop.transcript.add_request(ask_again(event.problem))
+        loop.open_turn = None
+
+
+def _close_turn(loop: Loop[Any]) -> None:
+    """Record the results of the turn before: a further turn was written, so they were all there."""
+    if loop.open_turn is not None and (calls := loop.open_turn.message.tool_calls):
+        loop.transcript.add_results([loop.finished_calls[call.id] for call in calls])
+        loop.usage += Usage(tool_calls=len(calls))
+
+
+def _give_up_unknown(loop: Loop[Any], running: set[str], retry: bool | Callable[[ToolCall], bool]) -> None:
+    """Answer calls that were running and may not be made again with the news that their effect is unknown."""
+    assert loop.open_turn is not None  # noqa: S101 # checked by the caller
+
+    def is_unknown(call: ToolCall) -> bool:
+        if call.id not in running or call.id in loop.finished_calls or loop.job.executor.is_idempotent(call.name):
+            return False
+        return not (retry(call) if callable(retry) else retry)
+
+    unknown = tuple(call for call in loop.open_turn.message.tool_calls if is_unknown(call))
+    loop.finished_calls.update((call.id, _unknown(call)) for call in unknown)
+    loop.given_up_calls = unknown
+
+
+def _unknown(call: ToolCall) -> ToolResult:
+    return ToolResult(
+        call.id,
+        call.name,
+        f"It is unknown whether this call of {call.name} took effect: the program stopped while it ran. "
+        "It was not made again. Check the state of things before you call it again.",
+        is_error=True,
+    )
