@@ -70,7 +70,7 @@ class BatchPlan:
     canvas_length: int
     num_canvases: int = 4
     num_tokens: int = 9000
-    max_length: int = 900
+    max_length: int = 1100
     pad_id: int = 0
     structure_weight: float = 0.3
     prompt_share: float = 0.1

@@ -64,7 +64,9 @@ WAYS: Mapping[str, Way] = {
         Way(name="diffusion-ungrounded", settings=GenerationSettings(seed=0, is_grounded=False)),
         Way(name="diffusion-free", settings=GenerationSettings(seed=0, is_constrained=False)),
         Way(name="left-to-right", is_autoregressive=True, settings=GenerationSettings(seed=0)),
-        Way(name="left-to-right-free", is_autoregressive=True, settings=GenerationSettings(seed=0, is_constrained=False)),
+        Way(
+            name="left-to-right-free", is_autoregressive=True, settings=GenerationSettings(seed=0, is_constrained=False)
+        ),
     )
 }
 """With the constraint and grounding, with the constraint alone, and without; both directions."""
@@ -170,9 +172,7 @@ async def _ask(
     return generation.message
 
 
-async def _compare_turns(
-    model: Model, conversation: Conversation, settings: GenerationSettings, tally: Tally
-) -> None:
+async def _compare_turns(model: Model, conversation: Conversation, settings: GenerationSettings, tally: Tally) -> None:
     """Ask for each turn after the right turns before it."""
     for index, right in enumerate(conversation.messages):
         if not isinstance(right, AssistantMessage):
@@ -225,7 +225,7 @@ def is_same_turn(given: AssistantMessage, right: Any) -> bool:
     try:
         return bool(json.loads(given.text) == json.loads(right.text))
     except ValueError:
-        return given.text.strip() == right.text.strip()
+        return bool(given.text.strip() == right.text.strip())
 
 
 def _show(message: AssistantMessage) -> str:

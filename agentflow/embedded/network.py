@@ -134,17 +134,17 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def project(
-    x: Tensor, weights: LayerWeights, cos: Tensor, sin: Tensor, num_heads: int, num_kv_heads: int
+    x: Tensor, weights: LayerWeights, rope: tuple[Tensor, Tensor], num_heads: int, num_kv_heads: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Give queries `(B, H, T, K)`, keys and values `(B, H_kv, T, K)` of hidden states `(B, T, D)`."""
     dtype = weights.qkv.dtype
     attention_dtype = dtype if x.is_cuda else torch.float32  # on CPU attention is twice as fast in float32
     head_dim = weights.q_norm.shape[0]
     normed = rms_norm(x, weights.input_norm).to(dtype)
-    qkv = functional.linear(normed, weights.qkv).unflatten(-1, (-1, head_dim))  # (B, T, H + 2 H_kv, K)
-    query, key, value = qkv.split([num_heads, num_kv_heads, num_kv_heads], dim=2)
-    query = _rotate(rms_norm(query, weights.q_norm), cos, sin).to(attention_dtype).transpose(1, 2)  # (B, H, T, K)
-    key = _rotate(rms_norm(key, weights.k_norm), cos, sin).to(attention_dtype).transpose(1, 2)  # (B, H_kv, T, K)
+    qkv = functional.linear(normed, weights.qkv).view(*x.shape[:2], -1, head_dim)  # (B, T, H + 2 H_kv, K)
+    query, key, value = torch.split(qkv, [num_heads, num_kv_heads, num_kv_heads], dim=2)  # type: ignore[no-untyped-call]  # torch has no types here
+    query = _rotate(rms_norm(query, weights.q_norm), *rope).to(attention_dtype).transpose(1, 2)  # (B, H, T, K)
+    key = _rotate(rms_norm(key, weights.k_norm), *rope).to(attention_dtype).transpose(1, 2)  # (B, H_kv, T, K)
     value = rms_norm(value).to(attention_dtype).transpose(1, 2)  # (B, H_kv, T, K)
     return query, key, value
 
@@ -185,11 +185,11 @@ class Network:
             Normed hidden states `(B, T, D)`, and keys and values of each layer, each `(B, H_kv, T, K)`.
         """
         positions = torch.arange(ids.shape[1], device=ids.device)[None]  # (1, T)
-        cos, sin = rope_tables(positions, self.sizes)
+        rope = rope_tables(positions, self.sizes)
         x = self.embed(ids)
         cache = []
         for layer in self.weights.layers:
-            query, key, value = self._project(x, layer, cos, sin, self.sizes.num_heads, self.sizes.num_kv_heads)
+            query, key, value = self._project(x, layer, rope, self.sizes.num_heads, self.sizes.num_kv_heads)
             cache.append((key, value))
             attended = functional.scaled_dot_product_attention(
                 query, *self._share_heads(key, value), is_causal=True, scale=1.0
@@ -213,11 +213,11 @@ class Network:
         """
         num_tokens, length = cache[0][0].shape[2], canvases.shape[2]
         positions = (starts[..., None] + torch.arange(length, device=starts.device)).flatten(1)  # (B, C * L)
-        cos, sin = rope_tables(positions, self.sizes)
+        rope = rope_tables(positions, self.sizes)
         mask = canvas_mask(starts, num_tokens, length)  # (B, 1, C * L, T + C * L)
         x = self._condition(self.embed(canvases.flatten(1)), signal)
         for layer, (past_key, past_value) in zip(self.weights.layers, cache, strict=True):
-            query, key, value = self._project(x, layer, cos, sin, self.sizes.num_heads, self.sizes.num_kv_heads)
+            query, key, value = self._project(x, layer, rope, self.sizes.num_heads, self.sizes.num_kv_heads)
             key, value = torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2)
             attended = functional.scaled_dot_product_attention(
                 query, *self._share_heads(key, value), attn_mask=mask, scale=1.0
@@ -227,14 +227,16 @@ class Network:
 
     def embed(self, ids: Tensor) -> Tensor:
         """Give the scaled embeddings `(B, T, D)` of token ids `(B, T)`."""
-        return functional.embedding(ids, self.weights.embedding) * self.weights.embedding.shape[1] ** 0.5
+        scale: float = self.weights.embedding.shape[1] ** 0.5
+        return functional.embedding(ids, self.weights.embedding) * scale
 
     def signal(self, logits: Tensor) -> Tensor:
         """Give the self-conditioning signal `(..., D)` of logits `(..., V)`."""
         embedding = self.weights.embedding
         dtype = self.weights.layers[0].qkv.dtype
         expected = logits.softmax(-1).to(dtype) @ embedding.to(dtype)
-        return expected.float() * embedding.shape[1] ** 0.5
+        scale: float = embedding.shape[1] ** 0.5
+        return expected.float() * scale
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Give capped logits `(..., V)` in float32 of normed hidden states `(..., D)`."""

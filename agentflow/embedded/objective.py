@@ -29,6 +29,7 @@ class Objective:
 
     Attributes:
         structured_share: Share of canvases with clean structure.
+        clean_name_share: Share of those in which the tools' names are clean too.
         prefix_share: Share of canvases with a clean left part.
         blank_share: Share of canvases that are all noise, as in the first denoising step.
         structure_weight: Weight of forced tokens.
@@ -38,6 +39,7 @@ class Objective:
     """
 
     structured_share: float = 0.3
+    clean_name_share: float = 0.7
     prefix_share: float = 0.15
     blank_share: float = 0.1
     structure_weight: float = 0.3
@@ -80,7 +82,7 @@ def spoil(batch: Batch, objective: Objective, vocab_size: int, generator: torch.
     is_prefix = ~is_structured & (mode < objective.structured_share + objective.prefix_share)
     is_blank = mode > 1 - objective.blank_share
     is_noisy = (draw < level) | is_blank  # (B, C, L)
-    is_name_clean = uniform(num_rows, num_canvases, 1) < 0.7
+    is_name_clean = uniform(num_rows, num_canvases, 1) < objective.clean_name_share
     is_structure = (roles == STRUCTURE) | ((roles == NAME) & is_name_clean)
     level = level.sqrt()  # slots are the last to settle
     structured = ~is_structure & ((draw < level) | (roles == TAIL))

@@ -18,6 +18,7 @@ from agentflow.protocol.control import CONTROL_TOKENS, Control, Segment
 VOCAB_SIZE = 2048
 """Tokens, control tokens included."""
 
+_NAMED_TOKENS = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"}
 _PROMPT_PIECES = (
     r'Answer in JSON: \{"type":"object","properties":\{"',
     r'Answer in JSON: \{"properties":\{"',
@@ -58,10 +59,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int = VOCAB_SIZE) -> An
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        bos_token="<bos>",
-        unk_token="<unk>",
+        **_NAMED_TOKENS,
         model_max_length=2048,
         clean_up_tokenization_spaces=False,
     )

@@ -1,7 +1,8 @@
 """Train the embedded model: ``python -m agentflow.embedded.train --run runs/NAME``.
 
-The same command continues a run that was stopped (an interrupt or SIGTERM saves and stops). On CPU it runs in bfloat16 matrix products on two
-threads; with ``--device cuda`` it runs on a GPU (give ``--compile`` and a larger ``--num-tokens``).
+The same command continues a run that was stopped; an interrupt or SIGTERM saves and stops. On CPU it
+runs in bfloat16 matrix products on two threads; with ``--device cuda`` it runs on a GPU (give
+``--compile`` and a larger ``--num-tokens``).
 """
 
 from __future__ import annotations

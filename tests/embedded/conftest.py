@@ -12,6 +12,7 @@ from agentflow.protocol import render_prompt, render_turn
 
 @pytest.fixture(scope="session")
 def tokenizer():
+    """Give a tokenizer of 512 tokens."""
     texts = []
     for index in range(60):
         conversation = make_conversation(5, index)
@@ -23,6 +24,7 @@ def tokenizer():
 
 @pytest.fixture(scope="session")
 def shape():
+    """Give the sizes of a tiny model."""
     return EmbeddedShape(
         vocab_size=512,
         hidden_size=32,
@@ -37,6 +39,7 @@ def shape():
 
 @pytest.fixture
 def model(tokenizer, shape):
+    """Give an untrained tiny model."""
     import torch
 
     torch.manual_seed(0)

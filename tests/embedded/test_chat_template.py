@@ -56,9 +56,23 @@ def _as_dicts(messages):
         ([UserMessage("Hi")], ()),
         ([SystemMessage("Be brief."), UserMessage("Hi"), AssistantMessage("Hello!"), UserMessage("Bye")], ()),
         ([UserMessage("Weather?")], (TOOL,)),
-        ([SystemMessage("Go."), UserMessage("Weather?"), AssistantMessage(tool_calls=(CALL,)), ToolMessage((RESULT,))], (TOOL,)),
         (
-            [UserMessage("W?"), AssistantMessage(tool_calls=(CALL,)), ToolMessage((RESULT,)), AssistantMessage("Clear."), UserMessage("Ok")],
+            [
+                SystemMessage("Go."),
+                UserMessage("Weather?"),
+                AssistantMessage(tool_calls=(CALL,)),
+                ToolMessage((RESULT,)),
+            ],
+            (TOOL,),
+        ),
+        (
+            [
+                UserMessage("W?"),
+                AssistantMessage(tool_calls=(CALL,)),
+                ToolMessage((RESULT,)),
+                AssistantMessage("Clear."),
+                UserMessage("Ok"),
+            ],
             (TOOL,),
         ),
     ],
@@ -66,8 +80,15 @@ def _as_dicts(messages):
 def test_the_template_writes_the_protocol(tokenizer, messages, tools):
     """Conversations with and without tools come out as `render_prompt` writes them."""
     template = Path(agentflow.embedded.__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
-    functions = [{"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}} for t in tools]
+    functions = [
+        {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}
+        for t in tools
+    ]
     written = tokenizer.apply_chat_template(
-        list(_as_dicts(messages)), tools=functions or None, chat_template=template, tokenize=False, add_generation_prompt=True
+        list(_as_dicts(messages)),
+        tools=functions or None,
+        chat_template=template,
+        tokenize=False,
+        add_generation_prompt=True,
     )
     assert written == plain_text(render_prompt(messages, tools))

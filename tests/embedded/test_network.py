@@ -64,7 +64,9 @@ def test_pools_are_reproducible_and_hold_the_turns(tokenizer):
     """Equal seeds give equal batches, and each canvas is the text that follows its start."""
     encoder, plan = Encoder(tokenizer), BatchPlan(seed=1, canvas_length=24, num_tokens=4000)
     batches, again = make_pool(encoder, plan, 3), make_pool(encoder, plan, 3)
-    assert all(torch.equal(a.ids, b.ids) and torch.equal(a.canvases, b.canvases) for a, b in zip(batches, again, strict=True))
+    assert all(
+        torch.equal(a.ids, b.ids) and torch.equal(a.canvases, b.canvases) for a, b in zip(batches, again, strict=True)
+    )
     batch = batches[0]
     for b in range(min(4, len(batch.ids))):
         for c in range(plan.num_canvases):
@@ -75,12 +77,20 @@ def test_pools_are_reproducible_and_hold_the_turns(tokenizer):
 
 def _batch():
     roles = torch.tensor([STRUCTURE, NAME, STRUCTURE, SLOT, SLOT, STRUCTURE, TAIL, TAIL]).expand(64, 4, 8)
-    return Batch(torch.ones(64, 9, dtype=torch.long), torch.ones(64, 9), torch.full((64, 4, 8), 7), roles, torch.ones(64, 4, dtype=torch.long))
+    return Batch(
+        torch.ones(64, 9, dtype=torch.long),
+        torch.ones(64, 9),
+        torch.full((64, 4, 8), 7),
+        roles,
+        torch.ones(64, 4, dtype=torch.long),
+    )
 
 
 def test_structured_noise_leaves_the_structure_clean():
     """In structured canvases forced tokens stay and slots are spoilt; the tail is always noise."""
-    noisy = spoil(_batch(), Objective(structured_share=1, prefix_share=0, blank_share=0), 1000, torch.Generator().manual_seed(0))
+    noisy = spoil(
+        _batch(), Objective(structured_share=1, prefix_share=0, blank_share=0), 1000, torch.Generator().manual_seed(0)
+    )
     is_spoilt = (noisy != 7).float().mean(dim=(0, 1))  # (L,)
     assert is_spoilt[[0, 2, 5]].max() == 0
     assert is_spoilt[[6, 7]].min() > 0.99
@@ -89,13 +99,17 @@ def test_structured_noise_leaves_the_structure_clean():
 
 def test_blank_canvases_are_all_noise():
     """The first denoising step of inference sees nothing but noise; a share of training does too."""
-    noisy = spoil(_batch(), Objective(structured_share=0, prefix_share=0, blank_share=1), 1000, torch.Generator().manual_seed(0))
+    noisy = spoil(
+        _batch(), Objective(structured_share=0, prefix_share=0, blank_share=1), 1000, torch.Generator().manual_seed(0)
+    )
     assert (noisy != 7).float().mean() > 0.99
 
 
 def test_prefix_noise_has_one_border():
     """In prefix canvases everything left of a place is clean and everything right of it is noise."""
-    noisy = spoil(_batch(), Objective(structured_share=0, prefix_share=1, blank_share=0), 10**6, torch.Generator().manual_seed(0))
+    noisy = spoil(
+        _batch(), Objective(structured_share=0, prefix_share=1, blank_share=0), 10**6, torch.Generator().manual_seed(0)
+    )
     is_spoilt = (noisy != 7).int()
     assert bool((is_spoilt.diff(dim=-1) >= 0).all())
 

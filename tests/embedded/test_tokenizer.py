@@ -56,14 +56,33 @@ def test_examples_are_what_the_protocol_writes(tokenizer):
             assert example.ids[turn.start : turn.start + len(turn.ids)] == turn.ids
             read = parse_turn(decode(turn.ids, tokenizer))
             assert read.text == message.text
-            assert [(c.name, c.arguments) for c in read.tool_calls] == [(c.name, c.arguments) for c in message.tool_calls]
+            assert [(c.name, c.arguments) for c in read.tool_calls] == [
+                (c.name, c.arguments) for c in message.tool_calls
+            ]
 
 
-def test_slots_are_the_values_of_calls_and_answers(tokenizer):
+def test_slots_are_the_values_of_calls_and_answers():
     """What the model chooses is told from what the structure forces."""
     from agentflow.embedded.examples import mark_answer_slots, mark_call_slots
 
-    call = ["<|tool_call>", "call", ":", "add", "_", "days", "{", "date", ":", '<|"|>', "2", ":", "5", '<|"|>', ",", "days"]
+    call = [
+        "<|tool_call>",
+        "call",
+        ":",
+        "add",
+        "_",
+        "days",
+        "{",
+        "date",
+        ":",
+        '<|"|>',
+        "2",
+        ":",
+        "5",
+        '<|"|>',
+        ",",
+        "days",
+    ]
     call += [":", "1", "4", "}", "<tool_call|>", "<|tool_response>"]
     is_slot, is_name = mark_call_slots(call)
     assert [p for p, s in zip(call, is_slot, strict=True) if s] == ["2", ":", "5", "1", "4"]

@@ -12,7 +12,9 @@ import torch
 from agentflow.embedded.checkpoint import FOLDER, export_run
 from agentflow.embedded.trainer import Trainer, TrainingPlan
 
-PLAN = TrainingPlan(seed=3, steps=6, warm_up_steps=2, decay_steps=2, num_tokens=1500, num_canvases=2, num_copying_pools=1)
+PLAN = TrainingPlan(
+    seed=3, steps=6, warm_up_steps=2, decay_steps=2, num_tokens=1500, num_canvases=2, num_copying_pools=1
+)
 
 
 def _trainer(folder, tokenizer, shape):

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, PLR2004 - a phrasing stands in one line, shares stand where they are drawn
 """Conversations without a tool: JSON taken out of a text, look-ups by key, and short answers."""
 
 from __future__ import annotations

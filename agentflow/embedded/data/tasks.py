@@ -1,3 +1,4 @@
+# ruff: noqa: E501, PLR2004 - a phrasing stands in one line, shares stand where they are drawn
 """Tasks of one to six calls: clauses joined to a request, the calls played, the answer told.
 
 request  ->  call, result, call, result, ...  ->  JSON of a schema, or a sentence
@@ -67,6 +68,8 @@ _INSTRUCTIONS = (
     "",
     "",
     "You [are|act as] [a|an] [helpful|careful|friendly|precise|exact|small] [assistant|agent|helper|office assistant].[| Use the tools.| Use the tools when they help.| Call one tool at a time.]",
+    "Use the tools. Then answer.",
+    "Use the tools. Then answer.",
     "[Use|Call] the tools[| to do what the user asks| to solve the task| that you need| step by step].[| Then answer.| Be exact.| Copy values exactly.]",
     "[Do|Carry out|Solve|Complete] [the task|what is asked|the request] [step by step|with the tools|using the tools].[| Answer at the end.| Then report.]",
     "Help the user.[| Be brief.| Answer briefly.| Answer in few words.]",
@@ -81,6 +84,10 @@ _OPENINGS = (
     "[|||||Please |Hi, |Hello! |Could you please |Can you |I need you to |I want you to |Now |Your task: |Task: |OK, |First, |First ]",
 )
 _CLOSINGS = ("[||||||Thanks!|Thank you.|That is all.|Be exact.|Then stop.|Then you are done.]",)
+_SCHEMA_SAID = (
+    "[The answer|An answer|Answer|Report|A report|Result|What came out|The result|Summary]"
+    "[.| of the task.| of the job.| of the run.| for the user.| to the question.]"
+)
 _NUM_CLAUSES = ((1, 0.18), (2, 0.36), (3, 0.3), (4, 0.12), (5, 0.04))
 _PARALLEL_SHARE, _TEXT_SHARE, _MENTION_SHARE, _DESCRIPTION_SHARE = 0.1, 0.12, 0.12, 0.12
 
@@ -248,9 +255,10 @@ def _answer(draft: Draft) -> tuple[JsonSchema, dict[str, Any]]:
 
 def object_schema(rng: random.Random, properties: Mapping[str, Any]) -> dict[str, Any]:
     """Give the schema of an object in one of the orders of keywords that libraries write."""
-    if rng.random() < 0.5:
-        return {"type": "object", "properties": properties, "required": list(properties)}
-    return {"properties": properties, "required": list(properties), "type": "object"}
+    said = {"description": expand(_SCHEMA_SAID, rng)} if rng.random() < 0.2 else {}
+    if rng.random() < 0.4:
+        return {**said, "type": "object", "properties": properties, "required": list(properties)}
+    return {**said, "properties": properties, "required": list(properties), "type": "object"}
 
 
 def _field_name(draft: Draft, output: Output, *, taken: set[str]) -> str:

@@ -1,3 +1,4 @@
+# ruff: noqa: PLR2004 - shares stand where they are drawn
 """Tools that conversations offer: what they do, and the many ways in which they are declared.
 
 A behaviour stays the same while its name, its arguments' names and all descriptions change from
@@ -422,6 +423,19 @@ class OfferedTool:
         return {self.names[name]: value for name, value in arguments.items()}
 
 
+GROUPS: tuple[tuple[str, ...], ...] = (
+    ("calculate",),
+    ("current_time", "weekday", "add_days", "days_between"),
+    ("list_files", "read_file", "write_file"),
+    ("add_note", "read_note", "list_notes", "add_todo", "list_todos", "complete_todo"),
+    ("list_tables", "run_query"),
+    ("fetch_url",),
+)
+"""The ready-made tools as their makers give them."""
+
+_GROUPS_SHARE = 0.1
+"""Share of conversations that offer whole groups of ready-made tools."""
+
 BEHAVIOURS = {behaviour.name: behaviour for behaviour in (*READY_MADE, *OTHERS)}
 _PREFIXES = ("my", "do", "tool", "office", "home", "quick", "data", "app", "user", "sys")
 _READY_MADE_NAMES = frozenset(behaviour.name for behaviour in READY_MADE)
@@ -457,11 +471,18 @@ def declare(behaviour: Behaviour, rng: random.Random, split: Split, *, taken: se
 
 
 def declare_many(names: list[str], rng: random.Random, split: Split) -> dict[str, OfferedTool]:
-    """Declare the named behaviours and a few others that are not needed, in random order."""
-    num_others = rng.choice((0, 1, 1, 2, 2, 3))
-    pool = sorted((_READY_MADE_NAMES if rng.random() < 0.8 else set(BEHAVIOURS)) - set(names))
-    offered = [*dict.fromkeys(names), *rng.sample(pool, num_others)]
-    rng.shuffle(offered)
+    """Declare the named behaviours and others that are not needed, in random order or in their usual groups."""
+    needed = list(dict.fromkeys(names))
+    if rng.random() < _GROUPS_SHARE and len(_READY_MADE_NAMES & set(needed)) == len(needed):
+        groups = [group for group in GROUPS if set(group) & set(needed)]
+        spare = [group for group in GROUPS if group not in groups]
+        groups += rng.sample(spare, rng.choice((0, 0, 1))) if groups else rng.sample(spare, 2)
+        rng.shuffle(groups)
+        offered = [name for group in groups for name in group]
+    else:
+        pool = sorted((_READY_MADE_NAMES if rng.random() < 0.8 else set(BEHAVIOURS)) - set(needed))
+        offered = [*needed, *rng.sample(pool, rng.choice((0, 1, 1, 2, 3)))]
+        rng.shuffle(offered)
     taken: set[str] = set()
     return {name: declare(BEHAVIOURS[name], rng, split, taken=taken) for name in offered}
 
@@ -480,7 +501,7 @@ def _property(argument: Argument, rng: random.Random, *, is_usual: bool) -> dict
 def _draw_name(behaviour: Behaviour, rng: random.Random, *, is_new: bool, taken: set[str]) -> str:
     for attempt in range(400):
         name = _draw_other(behaviour.others, rng, taken=taken)
-        if attempt > 20:  # noqa: PLR2004 - a short notation may have no name of the split
+        if attempt > 20:  # a short notation may have no name of the split
             name = f"{rng.choice(_PREFIXES)}_{name}"
         if rng.random() < 0.15:
             head, *tail = name.split("_")

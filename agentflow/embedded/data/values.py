@@ -1,3 +1,4 @@
+# ruff: noqa: E501, PLR2004, SIM905 - word lists stand in one string, shares where they are drawn
 """The things that conversations talk about: names, dates, amounts, paths, texts.
 
 Pools come from Faker with a fixed seed and from syllables; each value belongs to training or is

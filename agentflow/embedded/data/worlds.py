@@ -114,7 +114,7 @@ class World:
         self.todos.remove(item)
         return {"done": item}
 
-    def _run_weekday(self, date: str) -> JsonValue:  # noqa: A002 - the tool's own argument
+    def _run_weekday(self, date: str) -> JsonValue:
         return {"weekday": WEEKDAYS[_day(date).weekday()]}
 
     def _run_add_days(self, date: str, days: int) -> JsonValue:

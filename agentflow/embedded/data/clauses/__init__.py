@@ -1,0 +1,50 @@
+"""Clauses: one wish each, with the call that fulfils it and what comes out of it.
+
+A clause function takes a `Draft`, draws values or refers to earlier outputs, runs its tool in the
+world and returns how the wish is said. The answer's fields are made from the outputs later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from agentflow.embedded.data.clauses.draft import Draft, Output, Step, shown
+from agentflow.embedded.data.clauses.figures import add_days, calculate, current_time, days_between, weekday
+from agentflow.embedded.data.clauses.reading import (
+    fetch_url,
+    list_files,
+    list_notes,
+    list_tables,
+    list_todos,
+    read_file,
+    read_note,
+    run_query,
+)
+from agentflow.embedded.data.clauses.services import (
+    check_stock,
+    convert_currency,
+    create_event,
+    find_contact,
+    get_distance,
+    get_population,
+    get_price,
+    get_weather,
+    send_email,
+    set_timer,
+    track_order,
+    translate_text,
+)
+from agentflow.embedded.data.clauses.writing import add_note, add_todo, complete_todo, write_file
+
+__all__ = ["CLAUSES", "Draft", "Output", "Step", "shown"]
+
+CLAUSES: Mapping[Callable[[Draft], str], float] = {
+    calculate: 3, weekday: 2.5, add_days: 2, days_between: 2, current_time: 0.5,
+    read_file: 2.5, read_note: 2.5, fetch_url: 0.7, run_query: 2,
+    list_todos: 0.5, list_notes: 0.4, list_files: 0.4, list_tables: 0.3,
+    add_note: 3, write_file: 3, add_todo: 2.5, complete_todo: 1.5,
+    get_weather: 0.4, get_price: 0.5, check_stock: 0.3, find_contact: 0.4, send_email: 0.4, create_event: 0.4,
+    convert_currency: 0.4, track_order: 0.3, get_distance: 0.3, translate_text: 0.3, set_timer: 0.2,
+    get_population: 0.2,
+}  # fmt: skip
+"""Every clause and how often it is drawn."""

@@ -1,0 +1,143 @@
+# ruff: noqa: PLR2004 - shares stand where they are drawn
+"""A task while it is made: its calls, what came out of them, and how to speak of it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from agentflow.embedded.data.phrasings import Phrasings
+from agentflow.embedded.data.splits import Split
+from agentflow.embedded.data.values import Values
+from agentflow.embedded.data.worlds import World
+from agentflow.types import JsonValue
+
+Kind = Literal["number", "date", "text", "weekday", "echo", "list"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """Something that came out of a call, or that the user named.
+
+    Attributes:
+        value: The value.
+        kind: What later clauses can do with it.
+        fields: Notation of names of an answer field that holds it.
+        said: Notation of how a user speaks of it; empty for what nobody refers to.
+        step: Index of the call that it came from.
+    """
+
+    value: JsonValue
+    kind: Kind
+    fields: str
+    said: str
+    step: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A call of a task, by usual names, and its result.
+
+    Attributes:
+        tool: Usual name of the tool.
+        arguments: Arguments by usual name.
+        result: What came back.
+        needs: Steps whose results it uses.
+    """
+
+    tool: str
+    arguments: Mapping[str, JsonValue]
+    result: JsonValue
+    needs: frozenset[int]
+
+
+@dataclass
+class Draft:
+    """A task while it is made.
+
+    Attributes:
+        rng: Random generator.
+        values: Draws values.
+        phrasings: Draws phrasings.
+        world: Where the calls really run.
+        before: The world before the first call.
+        steps: Calls so far.
+        outputs: What came out of them.
+    """
+
+    rng: random.Random
+    values: Values
+    phrasings: Phrasings
+    world: World
+    before: World
+    steps: list[Step] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, rng: random.Random, split: Split) -> Draft:
+        """Begin a task with an empty world."""
+        return cls(rng, Values(rng, split), Phrasings(rng, split), World(rng), World(rng))
+
+    def place(self, kind: Literal["files", "notes", "pages", "rows"], name: str, content: Any) -> None:
+        """Put something into the world as it was before the first call."""
+        for world in (self.world, self.before):
+            getattr(world, kind)[name] = content
+
+    def place_todo(self, item: str) -> None:
+        """Put an item on the to-do list as it was before the first call."""
+        self.before.todos.append(item)
+        self.world.todos.insert(len(self.before.todos) - 1, item)
+
+    def call(self, tool: str, needs: tuple[Output | None, ...] = (), **arguments: JsonValue) -> Any:
+        """Run a call and keep it."""
+        result = self.world.run(tool, arguments)
+        used = frozenset(output.step for output in needs if output is not None)
+        self.steps.append(Step(tool, arguments, result, used))
+        return result
+
+    def put(self, value: JsonValue, kind: Kind, fields: str, said: str = "") -> None:
+        """Keep an output of the last call."""
+        self.outputs.append(Output(value, kind, fields, said, len(self.steps) - 1))
+
+    def say(self, *notations: str, **values: object) -> str:
+        """Draw a phrasing."""
+        return self.phrasings.say(notations, **values)
+
+    def refer(self, *kinds: Kind, share: float = 0.75) -> tuple[Output, str] | None:
+        """Pick an earlier output of the given kinds and say it, or give None (always if there is none)."""
+        options = [o for o in self.outputs if o.kind in kinds and o.said and self._is_unmistakable(o)]
+        if not options or self.rng.random() > share:
+            return None
+        output = options[-1] if self.rng.random() < 0.8 else self.rng.choice(options)
+        generic = _GENERIC.get(output.kind, "") if output is self._last_said() else ""
+        notation = f"[{output.said}|{generic}]" if generic and self.rng.random() < 0.6 else f"[{output.said}]"
+        return output, self.say(notation)
+
+    def _last_said(self) -> Output | None:
+        said = [output for output in self.outputs if output.said]
+        return said[-1] if said and said[-1].step == len(self.steps) - 1 else None
+
+    def _is_unmistakable(self, output: Output) -> bool:
+        return output is self._last_said() or sum(o.said == output.said for o in self.outputs) == 1
+
+
+_GENERIC: Mapping[str, str] = {
+    "number": "the result|the number|it|that number|that|the answer|the value",
+    "date": "that date|the date|it|that day|this date|that",
+    "text": "it|that|the text|what it says",
+    "weekday": "it|the result|that|the answer",
+}
+
+
+def shown(value: JsonValue) -> str:
+    """Write a value as text: strings as they are, others as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def quoted(draft: Draft, text: str) -> str:
+    """Put quotes of some kind around a text, or none."""
+    quote = draft.rng.choice(("", "", "'", '"'))
+    return f"{quote}{text}{quote}"
