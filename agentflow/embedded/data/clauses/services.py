@@ -1,4 +1,5 @@
-# ruff: noqa: E501, PLR2004 - a phrasing stands in one line, shares stand where they are drawn
+# ruff: noqa: E501 - a phrasing stands in one line
+"""Clauses for tools beyond the ready-made ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-# ruff: noqa: E501, PLR2004 - a phrasing stands in one line, shares stand where they are drawn
+# ruff: noqa: E501 - a phrasing stands in one line
+"""Clauses that write: notes, files and to-do items."""
 
 from __future__ import annotations
 
