@@ -1,0 +1,374 @@
+"""Graph x vocabulary -> deterministic token automaton.
+
+The subset construction of the grammar graph, in which literals move token by token (their canonical tokens)
+and a slot is entered as one block of states, its fragment:
+
+    {literal nodes} --'{"' 'city' '":"'--> [ block: fragment of the free string ] --'","'--> {literal nodes} ...
+
+A subset holds literal nodes and at most one block with its state: slots that begin at the same place are read side by
+side as one fragment. While a literal runs beside a slot (a declared key beside the additional keys), the
+token of the literal is an exception to the slot's row. Most blocks have no company and are copied as arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from agentflow.constraint.automaton import IntArray
+from agentflow.constraint.graph import END, END_NODE, START_NODE, Graph, Run, Slot
+from agentflow.constraint.index import Fragment, slot_fragment
+from agentflow.constraint.limits import spend
+from agentflow.constraint.vocabulary import Vocabulary
+from agentflow.errors import ConfigurationError
+
+Nodes: TypeAlias = frozenset[int]
+_BlockKey: TypeAlias = tuple[tuple[int, int], ...]
+"""The slots read in a block, each as (node, index of the slot)."""
+
+
+class _Key(NamedTuple):
+    """A state: literal nodes, and a block with its state."""
+
+    nodes: Nodes
+    block: _BlockKey | None
+    state: int
+
+
+class Label(NamedTuple):
+    """A set of tokens: a cell of a fragment without some tokens, or (``fragment`` -1) one token."""
+
+    fragment: int
+    cell: int
+    without: frozenset[int]
+
+
+class TokenAutomaton(NamedTuple):
+    """A deterministic token automaton, not yet pruned.
+
+    Attributes:
+        num_states: Number of states; 0 is the start.
+        final: The absorbing state.
+        source: ``(E,)`` int32.
+        label: ``(E,)`` int32, index into `labels`.
+        target: ``(E,)`` int32.
+        labels: The token sets.
+        fragments: The fragments that labels refer to.
+    """
+
+    num_states: int
+    final: int
+    source: IntArray
+    label: IntArray
+    target: IntArray
+    labels: list[Label]
+    fragments: list[Fragment]
+
+
+@dataclass
+class _Block:
+    """A fragment in its place: state ``q`` of the fragment is state ``base + q``."""
+
+    fragment: Fragment
+    base: int
+    exits: list[frozenset[int]]  # for each of the fragment's sets, the nodes behind it
+
+
+@dataclass
+class _Edges:
+    source: list[int] = field(default_factory=list)
+    label: list[int] = field(default_factory=list)
+    target: list[int] = field(default_factory=list)
+
+
+def assemble(graph: Graph, vocabulary: Vocabulary) -> TokenAutomaton:
+    """Build the token automaton of a grammar.
+
+    Raises:
+        UnsupportedSchemaError: It is larger than the limits in force.
+        ConfigurationError: The vocabulary lacks a control token.
+    """
+    return _Assembler(graph, vocabulary).run()
+
+
+class _Assembler:
+    def __init__(self, graph: Graph, vocabulary: Vocabulary) -> None:
+        self._graph = graph
+        self._vocabulary = vocabulary
+        self._middles: dict[tuple[tuple[int, ...], int], int] = {}
+        self._middle_edges: list[tuple[int, int]] = []  # token, next node
+        self._closures: dict[int, tuple[tuple[int, ...], _BlockKey]] = {}
+        self._node_edges: dict[int, dict[int, list[int]]] = {}
+        self._states: dict[_Key, int] = {}
+        self._todo: list[tuple[_Key, int]] = []
+        self._blocks: dict[_BlockKey, _Block] = {}
+        self._new_blocks: list[_BlockKey] = []
+        self._num_states = 0
+        self._labels: dict[Label, int] = {}
+        self._fragments: list[Fragment] = []
+        self._fragment_names: dict[int, int] = {}
+        self._edges = _Edges()
+        self._bulk: list[tuple[IntArray, IntArray, IntArray]] = []
+        self._bases: dict[int, int] = {}
+
+    def run(self) -> TokenAutomaton:
+        self._state(_Key(frozenset({START_NODE}), None, 0), is_closed=False)
+        final = self._final = self._add_state()
+        while self._todo or self._new_blocks:
+            if self._todo:
+                self._write_row(*self._todo.pop())
+            else:
+                self._write_block(self._new_blocks.pop())
+        arrays = [(np.array(self._edges.source, np.int32), np.array(self._edges.label, np.int32), np.array(self._edges.target, np.int32))]
+        source, label, target = (np.concatenate(parts) for parts in zip(*arrays, *self._bulk, strict=True))
+        return TokenAutomaton(self._num_states, final, source, label, target, list(self._labels), self._fragments)
+
+    # ------------------------------------------------------------ states
+
+    def _add_state(self) -> int:
+        spend()
+        self._num_states += 1
+        return self._num_states - 1
+
+    def _state(self, key: _Key, *, is_closed: bool = True) -> int:
+        """Give the number of a state; entering a node's slots opens their block."""
+        nodes, block = key.nodes, key.block
+        state = key.state
+        if not is_closed:
+            literal, slots = self._close(nodes)
+            if END_NODE in literal:
+                return self._final
+            nodes = literal
+            if slots and block is not None:
+                raise ConfigurationError("a slot begins while another one is read", hint="report this schema")
+            if slots:
+                block, state = slots, 0
+        if block is not None and not nodes:
+            return self._block(block).base + state
+        key = _Key(nodes, block, state)
+        number = self._states.get(key)
+        if number is None:
+            number = self._states[key] = self._add_state()
+            self._todo.append((key, number))
+        return number
+
+    def _close(self, nodes: Iterable[int]) -> tuple[Nodes, _BlockKey]:
+        """Follow jumps: give the nodes that have literals, and the slots."""
+        literal: set[int] = set()
+        slots: set[tuple[int, int]] = set()
+        for node in nodes:
+            if node not in self._closures:
+                self._closures[node] = self._close_node(node)
+            literal.update(self._closures[node][0])
+            slots.update(self._closures[node][1])
+        return frozenset(literal), tuple(sorted(slots))
+
+    def _close_node(self, node: int) -> tuple[tuple[int, ...], _BlockKey]:
+        if node < 0:
+            return (node,), ()
+        graph = self._graph
+        seen = {node}
+        todo = [node]
+        while todo:
+            for other in graph.jumps[todo.pop()]:
+                if other not in seen:
+                    seen.add(other)
+                    todo.append(other)
+        literal = tuple(n for n in seen if graph.runs[n] or n == END_NODE)
+        return literal, tuple((n, i) for n in seen for i in range(len(graph.slots[n])))
+
+    # ------------------------------------------------------------ literals
+
+    def _tokens(self, run: Run) -> tuple[int, ...]:
+        tokens: list[int] = []
+        for piece in run:
+            if isinstance(piece, str):
+                tokens += self._vocabulary.encode(piece)
+            elif piece.text in self._vocabulary.control_ids:
+                tokens.append(self._vocabulary.control_ids[piece.text])
+            else:
+                raise ConfigurationError(
+                    f"the vocabulary has no control token {piece.text!r}",
+                    hint="use the tokenizer of a DiffusionGemma or Gemma 4 checkpoint, or the surface 'json'",
+                )
+        return tuple(tokens)
+
+    def _middle(self, tokens: tuple[int, ...], target: int) -> int:
+        """Give the node from which `tokens` lead to `target`; such nodes have negative numbers."""
+        if not tokens:
+            return target
+        key = (tokens, target)
+        node = self._middles.get(key)
+        if node is None:
+            following = self._middle(tokens[1:], target) if len(tokens) < 64 else self._middle_long(tokens, target)  # noqa: PLR2004 - recursion depth
+            self._middle_edges.append((tokens[0], following))
+            node = self._middles[key] = -len(self._middle_edges)
+        return node
+
+    def _middle_long(self, tokens: tuple[int, ...], target: int) -> int:
+        """Build a long literal from its end."""
+        node = target
+        for token in reversed(tokens[1:]):
+            self._middle_edges.append((token, node))
+            node = -len(self._middle_edges)
+        return node
+
+    def _edges_of(self, node: int) -> dict[int, list[int]]:
+        """Give the next nodes of a literal node by token."""
+        if node < 0:
+            token, following = self._middle_edges[-1 - node]
+            return {token: [following]}
+        edges = self._node_edges.get(node)
+        if edges is None:
+            edges = self._node_edges[node] = {}
+            for run, target in self._graph.runs[node]:
+                for tokens in self._spellings(run):
+                    edges.setdefault(tokens[0], []).append(self._middle(tokens[1:], target))
+        return edges
+
+    def _spellings(self, run: Run) -> list[tuple[int, ...]]:
+        """Cut a run into tokens; the end of a value has as many as there are end ids."""
+        if run[-1] == END:
+            before = self._tokens(run[:-1])
+            return [(*before, end) for end in sorted(self._vocabulary.end_ids)]
+        return [self._tokens(run)]
+
+    def _follow_rest(self, nodes: Iterable[int], rest: bytes) -> set[int]:
+        """Give the nodes behind `rest`, the bytes that a token spells beyond the end of a slot."""
+        found: set[int] = set()
+        text = rest.decode()
+        for node in self._close(nodes)[0]:
+            for run, target in self._graph.runs[node] if node >= 0 else ():
+                first = run[0]
+                if isinstance(first, str) and first.startswith(text):
+                    remainder = (first[len(text) :], *run[1:]) if len(first) > len(text) else run[1:]
+                    found.update(self._middle(tokens, target) for tokens in (self._spellings(remainder) if remainder else [()]))
+        return found
+
+    # ------------------------------------------------------------ slots
+
+    def _block(self, key: _BlockKey) -> _Block:
+        block = self._blocks.get(key)
+        if block is None:
+            behind: dict[Slot, set[int]] = {}
+            by_key: dict[object, Slot] = {}
+            for node, i in key:
+                slot, target = self._graph.slots[node][i]
+                slot = by_key.setdefault(slot.key, slot)
+                behind.setdefault(slot, set()).add(target)
+            slots = tuple(behind)
+            fragment = slot_fragment(slots, self._vocabulary)
+            base = self._num_states
+            spend(fragment.num_states)
+            self._num_states += fragment.num_states
+            block = self._blocks[key] = _Block(fragment, base, [frozenset(nodes) for nodes in behind.values()])
+            self._new_blocks.append(key)
+        return block
+
+    def _behind(self, block: _Block, label: int) -> set[int]:
+        """Give the nodes behind the sets that accept."""
+        return {node for k, nodes in enumerate(block.exits) if label >> k & 1 for node in nodes}
+
+    def _fragment_name(self, fragment: Fragment) -> int:
+        name = self._fragment_names.get(id(fragment))
+        if name is None:
+            name = self._fragment_names[id(fragment)] = len(self._fragments)
+            self._fragments.append(fragment)
+        return name
+
+    def _label(self, fragment: int, cell: int, without: frozenset[int] = frozenset()) -> int:
+        return self._labels.setdefault(Label(fragment, cell, without), len(self._labels))
+
+    def _cell_labels(self, fragment: Fragment) -> IntArray:
+        """Give the label of each cell (or, without a partition, of each token that is used)."""
+        name = self._fragment_name(fragment)
+        if fragment.partition is None:
+            used, inverse = np.unique(fragment.cell, return_inverse=True)
+            return np.array([self._label(-1, token) for token in used.tolist()], np.int32)[inverse]
+        if name not in self._bases:
+            numbers = [self._label(name, cell) for cell in range(len(fragment.representatives))]
+            self._bases[name] = numbers[0]
+        labels = np.array([self._label(name, cell) for cell in range(len(fragment.representatives))], np.int32)
+        return labels[fragment.cell]
+
+    # ------------------------------------------------------------ rows
+
+    def _literal_row(self, nodes: Iterable[int]) -> dict[int, set[int]]:
+        row: dict[int, set[int]] = {}
+        for node in nodes:
+            for token, targets in self._edges_of(node).items():
+                row.setdefault(token, set()).update(targets)
+        return row
+
+    def _add_edge(self, source: int, label: int, target: int) -> None:
+        self._edges.source.append(source)
+        self._edges.label.append(label)
+        self._edges.target.append(target)
+
+    def _write_row(self, key: _Key, number: int) -> None:
+        if key.block is None:
+            for token, targets in self._literal_row(key.nodes).items():
+                self._add_edge(number, self._label(-1, token), self._state(_Key(frozenset(targets), None, 0), is_closed=False))
+            return
+        block = self._block(key.block)
+        fragment = block.fragment
+        row = fragment.row(key.state)
+        behind = self._close(self._behind(block, int(fragment.labels[key.state])))[0]
+        literals = self._literal_row(key.nodes | behind)
+        taken: dict[int, set[int]] = {}
+        for token, targets in literals.items():
+            cell = fragment.cell_of(token)
+            target = self._enter(key.block, block, row.get(cell, -1), targets)
+            if cell in row:
+                taken.setdefault(cell, set()).add(token)
+            self._add_edge(number, self._label(-1, token), target)
+        name = self._fragment_name(fragment)
+        for cell, code in row.items():
+            target = self._enter(key.block, block, code, set())
+            if target >= 0 and fragment.partition is not None:
+                self._add_edge(number, self._label(name, cell, frozenset(taken.get(cell, ()))), target)
+            elif target >= 0 and cell not in literals:
+                self._add_edge(number, self._label(-1, cell), target)
+
+    def _enter(self, key: _BlockKey, block: _Block, code: int, targets: set[int]) -> int:
+        """Give the state after a token that moves the block by `code` and literals to `targets`; -1 is dead."""
+        if code >= 0:
+            literal, slots = self._close(targets)
+            if slots:
+                raise ConfigurationError("a slot begins while another one is read", hint="report this schema")
+            return self._state(_Key(literal, key, code))
+        if code <= -2:  # noqa: PLR2004 - codes of exits
+            label, rest = block.fragment.exits[-2 - code]
+            targets = targets | self._follow_rest(self._behind(block, label), rest)
+        return self._state(_Key(frozenset(targets), None, 0), is_closed=False) if targets else -1
+
+    def _write_block(self, key: _BlockKey) -> None:
+        """Write the rows of all states of a block that stand alone."""
+        block = self._blocks[key]
+        fragment, base = block.fragment, block.base
+        targets = [self._enter(key, block, -2 - i, set()) for i in range(len(fragment.exits))]
+        destination = np.append(np.array(targets, np.int32), -1)[np.where(fragment.target <= -2, -2 - fragment.target, -1)]  # noqa: PLR2004
+        destination = np.where(fragment.target >= 0, fragment.target + base, destination)
+        alive = destination >= 0
+        self._bulk.append((fragment.source[alive] + base, self._cell_labels(fragment)[alive], destination[alive].astype(np.int32)))
+        for label in np.unique(fragment.labels).tolist():
+            if label:
+                self._write_exits(block, label)
+
+    def _write_exits(self, block: _Block, label: int) -> None:
+        """Write the literals behind a slot, from every state in which the same of its sets accept."""
+        literal, slots = self._close(self._behind(block, label))
+        if slots:
+            raise ConfigurationError("two slots with nothing between them", hint="report this schema")
+        if END_NODE in literal:
+            raise ConfigurationError("a slot at the end without an end token", hint="report this schema")
+        sources = np.flatnonzero(block.fragment.labels == label) + block.base
+        for token, nodes in self._literal_row(literal).items():
+            target = self._state(_Key(frozenset(nodes), None, 0), is_closed=False)
+            full = np.full(len(sources), target, np.int32)
+            self._bulk.append((sources.astype(np.int32), np.full(len(sources), self._label(-1, token), np.int32), full))
+
+

@@ -1,0 +1,370 @@
+"""A compiled constraint: a deterministic token automaton, pruned and packed for the trellis.
+
+States that cannot reach the end are gone, so every state has a way to finish, and knows how many tokens the
+shortest one takes. After an end token the automaton rests in its final state, which takes any token.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from agentflow.constraint.assemble import Label, TokenAutomaton, assemble
+from agentflow.constraint.automaton import BoolArray, IntArray
+from agentflow.constraint.grammar import Grammar
+from agentflow.constraint.index import Fragment, join
+from agentflow.constraint.kernels import distances
+from agentflow.constraint.limits import metered
+from agentflow.constraint.vocabulary import Vocabulary
+from agentflow.errors import SchemaBudgetError, UnsatisfiableSchemaError
+
+_MAX_CACHED = 256
+
+
+class Statistics(NamedTuple):
+    """Size of a constraint.
+
+    Attributes:
+        num_states: States of the token automaton.
+        num_edges: Its edges, each with a label.
+        num_labels: Distinct token sets on edges.
+        num_atoms: Blocks of the finest partition of the tokens; every label is a union of atoms.
+        min_tokens: Fewest tokens of a valid output, the end token included.
+        max_tokens: Most tokens, or ``None`` where there is no bound.
+    """
+
+    num_states: int
+    num_edges: int
+    num_labels: int
+    num_atoms: int
+    min_tokens: int
+    max_tokens: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Constraint:
+    """A grammar compiled for a vocabulary. Made by `compile_constraint`; immutable and shared.
+
+    Attributes:
+        vocabulary: The vocabulary.
+        row: ``(S + 1,)`` int64, where the edges of each state begin.
+        edge_label: ``(E,)`` int32.
+        edge_target: ``(E,)`` int32.
+        label_begin: ``(C + 1,)`` int64, where the atoms of each label begin.
+        label_atoms: ``(N,)`` int32.
+        token_atom: ``(V,)`` int32, the atom of each token.
+        num_atoms: Number of atoms.
+        distance: ``(S,)`` int32, fewest tokens from each state to the end.
+        final: The absorbing state.
+    """
+
+    vocabulary: Vocabulary
+    row: npt.NDArray[np.int64]
+    edge_label: IntArray
+    edge_target: IntArray
+    label_begin: npt.NDArray[np.int64]
+    label_atoms: IntArray
+    token_atom: IntArray
+    num_atoms: int
+    distance: IntArray
+    final: int
+
+    @property
+    def start_state(self) -> int:
+        """State before the first token."""
+        return 0
+
+    @property
+    def num_states(self) -> int:
+        """Number of states."""
+        return len(self.distance)
+
+    @property
+    def min_tokens(self) -> int:
+        """Fewest tokens of a valid output, the end token included."""
+        return int(self.distance[0])
+
+    def is_accepting(self, state: int) -> bool:
+        """Say whether the output is complete: its end token was read."""
+        return state == self.final
+
+    def tokens_to_end(self, state: int) -> int:
+        """Give the fewest tokens from `state` to the end, the end token included."""
+        return int(self.distance[state])
+
+    def advance(self, state: int, ids: Iterable[int]) -> int:
+        """Read tokens.
+
+        Args:
+            state: Where to begin.
+            ids: Token ids.
+
+        Returns:
+            The state after them.
+
+        Raises:
+            ValueError: A token is not allowed; the message names it, its place and the state.
+        """
+        for i, token in enumerate(ids):
+            following = self._step(state, int(token))
+            if following < 0:
+                spelt = self.vocabulary.token_bytes[int(token)] if 0 <= int(token) < len(self.vocabulary) else None
+                raise ValueError(f"token {int(token)} ({spelt!r}) is not allowed at position {i} in state {state}")
+            state = following
+        return state
+
+    def accepts(self, ids: Iterable[int]) -> bool:
+        """Say whether `ids` is a complete output, its end token included."""
+        state = 0
+        for token in ids:
+            state = self._step(state, int(token))
+            if state < 0:
+                return False
+        return self.is_accepting(state)
+
+    def allowed(self, state: int) -> BoolArray:
+        """Give the tokens that may come next, ``(V,)`` bool."""
+        mask = np.zeros(self.num_atoms, bool)
+        for edge in range(self.row[state], self.row[state + 1]):
+            label = self.edge_label[edge]
+            mask[self.label_atoms[self.label_begin[label] : self.label_begin[label + 1]]] = True
+        return mask[self.token_atom]
+
+    def _step(self, state: int, token: int) -> int:
+        if not 0 <= token < len(self.token_atom):
+            return -1
+        return self._row_by_atom(state).get(int(self.token_atom[token]), -1)
+
+    def _row_by_atom(self, state: int) -> dict[int, int]:
+        row = self._rows.get(state)
+        if row is None:
+            row = self._rows[state] = {}
+            for edge in range(self.row[state], self.row[state + 1]):
+                label, target = self.edge_label[edge], int(self.edge_target[edge])
+                for atom in self.label_atoms[self.label_begin[label] : self.label_begin[label + 1]].tolist():
+                    row[atom] = target
+        return row
+
+    @cached_property
+    def _rows(self) -> dict[int, dict[int, int]]:
+        return {}
+
+    def find_tokens(self, data: bytes) -> list[int] | None:
+        """Give the shortest way to write `data` as a complete output, without its end token; ``None``: there is none.
+
+        Control tokens cannot be asked for; use `accepts` for outputs that hold them.
+        """
+        table, longest = self.vocabulary._ids_by_bytes  # noqa: SLF001 - a friend
+        layers: list[dict[int, tuple[int, int, int]]] = [{} for _ in range(len(data) + 1)]
+        layers[0][0] = (0, -1, -1)
+        for at in range(len(data)):
+            for state, (cost, _, _) in list(layers[at].items()):
+                row = self._row_by_atom(state)
+                for end in range(at + 1, min(len(data), at + longest) + 1):
+                    token = table.get(data[at:end])
+                    target = row.get(int(self.token_atom[token]), -1) if token is not None else -1
+                    if target >= 0 and cost + 1 < layers[end].get(target, (1 << 30, 0, 0))[0]:
+                        layers[end][target] = (cost + 1, state, token if token is not None else -1)
+        return self._trace(layers, table and data)
+
+    def _trace(self, layers: list[dict[int, tuple[int, int, int]]], data: bytes) -> list[int] | None:
+        ends = [
+            (cost, state) for state, (cost, _, _) in layers[-1].items()
+            if any(self._step(state, end) == self.final for end in self.vocabulary.end_ids)
+        ]  # fmt: skip
+        if not ends:
+            return None
+        tokens: list[int] = []
+        state, at = min(ends)[1], len(data)
+        while at:
+            _, before, token = layers[at][state]
+            tokens.append(token)
+            state, at = before, at - len(self.vocabulary.token_bytes[token] or b"")
+        return tokens[::-1]
+
+    @cached_property
+    def only_token(self) -> IntArray:
+        """``(K,)`` int32, the token of an atom that has one, else -1."""
+        only = np.full(self.num_atoms, -1, np.int32)
+        only[self.token_atom] = np.arange(len(self.token_atom))
+        return np.where(self.atom_size == 1, only, -1).astype(np.int32)
+
+    @cached_property
+    def atom_size(self) -> npt.NDArray[np.int64]:
+        """``(K,)``, tokens of each atom."""
+        return np.bincount(self.token_atom, minlength=self.num_atoms)
+
+    @cached_property
+    def edge_source(self) -> IntArray:
+        """``(E,)`` int32, source of each edge."""
+        return np.repeat(np.arange(self.num_states, dtype=np.int32), np.diff(self.row))
+
+    @cached_property
+    def _first_positions(self) -> dict[int, IntArray]:
+        return {}
+
+    def first_positions(self, state: int) -> IntArray:
+        """Give the fewest tokens from `state` to each state, ``(S,)`` int32, -1: not reached."""
+        found = self._first_positions.get(state)
+        if found is None:
+            goal = np.array([state], np.int32)
+            found = distances(self.num_states, self.edge_target, self.edge_source, goal)
+            self._first_positions[state] = found
+        return found
+
+    @cached_property
+    def max_tokens(self) -> int | None:
+        """Most tokens of an output, the end token included; ``None`` where there is no bound."""
+        return _longest(self)
+
+    def statistics(self) -> Statistics:
+        """Give the sizes."""
+        return Statistics(
+            num_states=self.num_states,
+            num_edges=len(self.edge_target),
+            num_labels=len(self.label_begin) - 1,
+            num_atoms=self.num_atoms,
+            min_tokens=self.min_tokens,
+            max_tokens=self.max_tokens,
+        )
+
+
+def _longest(constraint: Constraint) -> int | None:
+    """Find the longest path to the final state, peeling states without unread followers (Kahn)."""
+    is_loop = (constraint.edge_source == constraint.final) & (constraint.edge_target == constraint.final)
+    source, target = constraint.edge_source[~is_loop], constraint.edge_target[~is_loop]
+    length = np.where(np.arange(constraint.num_states) == constraint.final, 0, -1)
+    open_edges = np.bincount(source, minlength=constraint.num_states)
+    order = np.argsort(target, kind="stable")
+    begin = np.searchsorted(target[order], np.arange(constraint.num_states + 1))
+    todo = [constraint.final]
+    num_done = 0
+    while todo:
+        state = todo.pop()
+        num_done += 1
+        for edge in order[begin[state] : begin[state + 1]].tolist():
+            before = int(source[edge])
+            length[before] = max(length[before], length[state] + 1)
+            open_edges[before] -= 1
+            if open_edges[before] == 0:
+                todo.append(before)
+    return int(length[0]) if num_done == constraint.num_states else None
+
+
+def check_budget(constraint: Constraint, state: int, num_tokens: int) -> None:
+    """Make sure that a valid output fits.
+
+    Args:
+        constraint: The constraint.
+        state: Where the output stands.
+        num_tokens: Tokens that may still be written.
+
+    Raises:
+        SchemaBudgetError: The shortest valid output needs more.
+    """
+    needed = constraint.tokens_to_end(state)
+    if needed > num_tokens:
+        raise SchemaBudgetError(num_tokens_needed=needed, num_tokens_given=num_tokens)
+
+
+_CACHE: OrderedDict[tuple[int, str], tuple[Vocabulary, Constraint]] = OrderedDict()
+_CACHE_LOCK = Lock()
+
+
+def compile_constraint(grammar: Grammar, vocabulary: Vocabulary) -> Constraint:
+    """Compile a grammar for a vocabulary; equal grammars are compiled once.
+
+    Raises:
+        UnsatisfiableSchemaError: No output is valid.
+        UnsupportedSchemaError: The automaton is larger than the grammar's limits.
+        ConfigurationError: The vocabulary lacks a control token that the grammar writes.
+    """
+    key = (id(vocabulary), grammar.key)
+    with _CACHE_LOCK:
+        if key in _CACHE:
+            _CACHE.move_to_end(key)
+            return _CACHE[key][1]
+    with metered(grammar.limits):
+        constraint = _pack(assemble(grammar.graph, vocabulary), vocabulary)
+    with _CACHE_LOCK:
+        _CACHE[key] = (vocabulary, constraint)
+        while len(_CACHE) > _MAX_CACHED:
+            _CACHE.popitem(last=False)
+    return constraint
+
+
+def _pack(automaton: TokenAutomaton, vocabulary: Vocabulary) -> Constraint:
+    """Drop what cannot finish, number atoms and labels, and sort the edges."""
+    goal = np.array([automaton.final], np.int32)
+    distance = distances(automaton.num_states, automaton.source, automaton.target, goal)
+    if distance[0] < 0:
+        raise UnsatisfiableSchemaError("no value satisfies the schema")
+    reached = distances(automaton.num_states, automaton.target, automaton.source, np.zeros(1, np.int32)) >= 0
+    keep = (distance >= 0) & reached
+    rank = np.cumsum(keep) - 1
+    alive = keep[automaton.source] & keep[automaton.target]
+    source, target = rank[automaton.source[alive]], rank[automaton.target[alive]]
+    used, label = np.unique(automaton.label[alive], return_inverse=True)
+    final = int(rank[automaton.final])
+    source, target = np.append(source, final), np.append(target, final)
+    label = np.append(label, len(used))
+    order = np.argsort(source, kind="stable")
+    labels = [automaton.labels[i] for i in used.tolist()]
+    token_atom, num_atoms, begin, atoms = _atoms(labels, automaton.fragments, len(vocabulary))
+    return Constraint(
+        vocabulary=vocabulary,
+        row=np.searchsorted(source[order], np.arange(int(keep.sum()) + 1)),
+        edge_label=label[order].astype(np.int32),
+        edge_target=target[order].astype(np.int32),
+        label_begin=begin,
+        label_atoms=atoms,
+        token_atom=token_atom,
+        num_atoms=num_atoms,
+        distance=distance[keep],
+        final=final,
+    )
+
+
+def _atoms(
+    labels: Sequence[Label], fragments: Sequence[Fragment], num_tokens: int
+) -> tuple[IntArray, int, npt.NDArray[np.int64], IntArray]:
+    """Find the coarsest partition of which every label is a union; tokens named one by one are atoms of their own.
+
+    Returns:
+        Atom of each token, number of atoms, and the atoms of each label with a last one that holds them all.
+    """
+    singles = np.array(sorted({x.cell for x in labels if x.fragment < 0}.union(*(x.without for x in labels))), np.int64)
+    names = sorted({x.fragment for x in labels if x.fragment >= 0})
+    partitions = {name: fragments[name].partition for name in names}
+    distinct = list({id(p): p for p in partitions.values() if p is not None}.values())
+    blocks, first = join(distinct) if distinct else (np.zeros(num_tokens, np.int32), np.zeros(1, np.int32))
+    token_atom = blocks.copy()
+    token_atom[singles] = len(first) + np.arange(len(singles))
+    members = np.concatenate([first, singles]).astype(np.int64)  # (K,) a token of each atom
+    order = {}
+    for partition in distinct:
+        cells = partition[members]
+        by_cell = np.argsort(cells, kind="stable").astype(np.int32)
+        order[id(partition)] = (by_cell, np.searchsorted(cells[by_cell], np.arange(int(partition.max()) + 2)))
+    single_atom = {int(token): len(first) + i for i, token in enumerate(singles)}
+    lists: list[IntArray] = []
+    for label in labels:
+        if label.fragment < 0:
+            lists.append(np.array([single_atom[label.cell]], np.int32))
+            continue
+        by_cell, begin = order[id(partitions[label.fragment])]
+        atoms = by_cell[begin[label.cell] : begin[label.cell + 1]]
+        if label.without:
+            atoms = atoms[~np.isin(members[atoms], list(label.without)) | (atoms < len(first))]
+        lists.append(atoms)
+    lists.append(np.arange(len(members), dtype=np.int32))
+    label_begin = np.zeros(len(lists) + 1, np.int64)
+    np.cumsum([len(atoms) for atoms in lists], out=label_begin[1:])
+    return token_atom, len(members), label_begin, np.concatenate(lists)

@@ -1,0 +1,181 @@
+"""The logic of a schema for values of one type.
+
+A schema, asked about one JSON type at a time, is a formula in negation normal form: its leaves are atoms such as "at
+least 5" or "has the property a". Keywords that say nothing about the type are true and drop out, so formulas
+are small. Numbers and strings are evaluated as sets; for arrays and objects the formula is expanded into alternatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias, Union
+
+from agentflow.constraint.limits import current, spend
+from agentflow.errors import UnsupportedSchemaError
+
+
+class Literal(NamedTuple):
+    """A schema (by its number) that must hold, or must not."""
+
+    schema: int
+    is_positive: bool
+
+    def negate(self) -> Literal:
+        """Give the opposite."""
+        return Literal(self.schema, not self.is_positive)
+
+
+@dataclass(frozen=True)
+class Atom:
+    """A leaf. `kind` says what `payload` is; see `agentflow.constraint.keywords`."""
+
+    kind: str
+    payload: Any
+
+
+@dataclass(frozen=True)
+class And:
+    """All of the parts."""
+
+    parts: tuple[Formula, ...]
+
+
+@dataclass(frozen=True)
+class Or:
+    """One of the parts at least."""
+
+    parts: tuple[Formula, ...]
+
+
+Formula: TypeAlias = Union[Atom, And, Or]
+TRUE: Formula = And(())
+FALSE: Formula = Or(())
+
+
+def both(parts: Iterable[Formula]) -> Formula:
+    """Conjoin, simplified."""
+    flat: list[Formula] = []
+    for part in parts:
+        if part == FALSE:
+            return FALSE
+        for piece in part.parts if isinstance(part, And) else (part,):
+            if piece not in flat:
+                flat.append(piece)
+    return flat[0] if len(flat) == 1 else And(tuple(flat))
+
+
+def either(parts: Iterable[Formula]) -> Formula:
+    """Disjoin, simplified."""
+    flat: list[Formula] = []
+    for part in parts:
+        if part == TRUE:
+            return TRUE
+        for piece in part.parts if isinstance(part, Or) else (part,):
+            if piece not in flat:
+                flat.append(piece)
+    return flat[0] if len(flat) == 1 else Or(tuple(flat))
+
+
+def has(name: str, *, is_present: bool = True) -> Formula:
+    """Say that an object has, or lacks, a property."""
+    return Atom("has", (name, is_present))
+
+
+def is_presence(formula: Formula) -> bool:
+    """Say whether a formula is about which properties are present alone."""
+    if isinstance(formula, Atom):
+        return formula.kind == "has"
+    return all(map(is_presence, formula.parts))
+
+
+def assume(formula: Formula, name: str, *, is_present: bool) -> Formula:
+    """Simplify a presence formula, knowing whether a property is there."""
+    if isinstance(formula, Atom):
+        if formula.payload[0] != name:
+            return formula
+        return TRUE if formula.payload[1] == is_present else FALSE
+    parts = [assume(part, name, is_present=is_present) for part in formula.parts]
+    return both(parts) if isinstance(formula, And) else either(parts)
+
+
+def units(formula: Formula) -> dict[str, bool] | None:
+    """Give what a presence formula decides at once; ``None``: it contradicts itself."""
+    known: dict[str, bool] = {}
+    while True:
+        parts = formula.parts if isinstance(formula, And) else (formula,)
+        fresh = [part.payload for part in parts if isinstance(part, Atom)]
+        if formula == FALSE:
+            return None
+        if not fresh:
+            return known
+        for name, is_present in fresh:
+            if known.get(name, is_present) != is_present:
+                return None
+            known[name] = is_present
+            formula = assume(formula, name, is_present=is_present)
+
+
+def alternatives(
+    formula: Formula, is_possible: Callable[[tuple[Atom, ...]], bool], keyword: str, pointer: str
+) -> list[tuple[Atom, ...]]:
+    """Expand a formula into alternatives, each a conjunction of atoms.
+
+    Presence formulas are not expanded: they stay one atom of kind ``presence``.
+
+    Args:
+        formula: The formula.
+        is_possible: Whether a conjunction may have a member; those that cannot are dropped on the way.
+        keyword: Keyword to name in errors.
+        pointer: Place to name in errors.
+
+    Raises:
+        UnsupportedSchemaError: More alternatives than `CompileLimits.max_alternatives`.
+    """
+    limit = current().max_alternatives
+
+    def expand(part: Formula) -> list[tuple[Atom, ...]]:
+        if is_presence(part):
+            return [] if part == FALSE else [(Atom("presence", part),)] if part != TRUE else [()]
+        if isinstance(part, Atom):
+            return [(part,)]
+        if isinstance(part, Or):
+            found = list(chain.from_iterable(map(expand, _group(part))))
+        else:
+            found = [()]
+            for piece in sorted(_group(part), key=_width):
+                options = expand(piece)
+                joined = (_conjoin(a, b) for a in found for b in options)
+                found = [c for c in joined if is_possible(c)]
+                spend(len(found))
+                if len(found) > limit:
+                    break
+        if len(found) > limit:
+            raise UnsupportedSchemaError(
+                keyword, pointer=pointer, reason=f"its logic branches into more than {limit} alternatives",
+                hint="simplify the schema, or raise CompileLimits.max_alternatives",
+            )  # fmt: skip
+        return found
+
+    unique = dict.fromkeys(tuple(sorted(c, key=repr)) for c in expand(formula))
+    return [c for c in unique if is_possible(c)]
+
+
+def _group(formula: And | Or) -> list[Formula]:
+    """Put all presence parts of a node into one."""
+    presence = [part for part in formula.parts if is_presence(part)]
+    others = [part for part in formula.parts if not is_presence(part)]
+    if presence:
+        others.insert(0, both(presence) if isinstance(formula, And) else either(presence))
+    return others
+
+
+def _width(formula: Formula) -> int:
+    return len(formula.parts) if isinstance(formula, Or) and not is_presence(formula) else 1
+
+
+def _conjoin(a: tuple[Atom, ...], b: tuple[Atom, ...]) -> tuple[Atom, ...]:
+    presence = [atom.payload for atom in (*a, *b) if atom.kind == "presence"]
+    others = tuple(dict.fromkeys(atom for atom in (*a, *b) if atom.kind != "presence"))
+    return (Atom("presence", both(presence)), *others) if presence else others

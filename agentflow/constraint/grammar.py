@@ -1,0 +1,303 @@
+"""Grammars: what an output may be, before any vocabulary is known.
+
+    json_grammar   a value in JSON, then an end token
+    call_grammar   calls of tools in the call syntax of Gemma 4, then <|tool_response>
+    turn_grammar   one model turn: an optional thought, then an answer or calls
+
+Making a grammar reads the schemas completely, so every refusal comes from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+from agentflow.constraint.automaton import universal
+from agentflow.constraint.graph import END, END_NODE, START_NODE, Control, Graph, Run, concat
+from agentflow.constraint.grounding import Grounding
+from agentflow.constraint.index import SlotSpec
+from agentflow.constraint.limits import CompileLimits, metered
+from agentflow.constraint.printers import Printer, Surface, Whitespace
+from agentflow.constraint.schema import SchemaTree
+from agentflow.constraint.values import Depth, Piece, TooLargeError, ValueWriter
+from agentflow.errors import ConfigurationError, UnsatisfiableSchemaError
+from agentflow.types import JsonSchema, ToolSpec
+
+OnUnsupported: TypeAlias = Literal["raise", "check"]
+_CALL_START, _CALL_END = Control("<|tool_call>"), Control("<tool_call|>")
+_TURN_END, _RESPONSE_START = Control("<turn|>"), Control("<|tool_response>")
+_CHANNEL_START, _CHANNEL_END = Control("<|channel>"), Control("<channel|>")
+_SOFT_NODES = 5_000
+
+
+@dataclass(frozen=True, eq=False)
+class Grammar:
+    """What an output may be. Made by the functions of this module; compiled by `compile_constraint`.
+
+    Attributes:
+        graph: The grammar graph.
+        key: Equal for equal grammars.
+        limits: Limits for compiling.
+        unchecked: Keywords left to a check after decoding, each with its JSON pointer.
+        is_cut: Whether a recursion was cut off, so that very deep values are left out.
+    """
+
+    graph: Graph
+    key: str
+    limits: CompileLimits
+    unchecked: tuple[tuple[str, str], ...] = ()
+    is_cut: bool = False
+
+    @cached_property
+    def num_nodes(self) -> int:
+        """Size of the graph."""
+        return self.graph.num_nodes
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How schemas are read and written."""
+
+    printer: Printer
+    grounding: Grounding | None
+    limits: CompileLimits
+    is_strict: bool
+    unchecked: list[tuple[str, str]] | None
+
+
+def json_grammar(
+    schema: JsonSchema | bool,
+    *,
+    surface: Surface = "json",
+    whitespace: Whitespace = "compact",
+    is_fenced: bool = False,
+    grounding: Grounding | None = None,
+    is_strict: bool = False,
+    on_unsupported: OnUnsupported = "raise",
+    limits: CompileLimits | None = None,
+) -> Grammar:
+    """Describe a value, followed by one of the vocabulary's end tokens.
+
+    Args:
+        schema: A JSON Schema, draft 2020-12 or older; ``$schema`` says which.
+        surface: ``"json"``, or ``"gemma"`` for a bare value in the call syntax.
+        whitespace: How JSON is laid out.
+        is_fenced: Put the value into a Markdown fence, as chat models like to.
+        grounding: Texts that free strings and numbers must come from.
+        is_strict: Objects that declare properties and do not mention others have no others.
+        on_unsupported: ``"check"`` leaves keywords that cannot be expressed to a check after decoding; they are
+            listed in `Grammar.unchecked`.
+        limits: How much work the schema may cause.
+
+    Raises:
+        InvalidSchemaError: It is no schema.
+        UnsupportedSchemaError: A keyword cannot be expressed; names keyword and JSON pointer.
+        UnsatisfiableSchemaError: No value is valid.
+    """
+    limits = limits or CompileLimits()
+    unchecked: list[tuple[str, str]] | None = [] if on_unsupported == "check" else None
+    options = _Options(Printer(surface, whitespace), grounding, limits, is_strict, unchecked)
+
+    def write(builder: _Builder) -> None:
+        piece = builder.write_schema(schema, options)
+        head: Run = ("```json\n",) if is_fenced else ()
+        builder.enter([START_NODE], head, piece.heads)
+        builder.leave(piece.exits, ("\n```", END) if is_fenced else (END,), END_NODE)
+
+    key = _key("json", schema, surface, whitespace, is_fenced, grounding, is_strict, on_unsupported, limits)
+    return _build(write, key, limits, unchecked)
+
+
+def call_grammar(
+    *,
+    tools: Sequence[ToolSpec],
+    is_parallel: bool = True,
+    grounding: Grounding | None = None,
+    is_strict: bool = True,
+    limits: CompileLimits | None = None,
+) -> Grammar:
+    """Describe one or several calls, followed by ``<|tool_response>``."""
+    return turn_grammar(
+        tools=tools, tool_choice="required", is_parallel=is_parallel, grounding=grounding, is_strict=is_strict, limits=limits
+    )
+
+
+def turn_grammar(
+    *,
+    tools: Sequence[ToolSpec] = (),
+    tool_choice: str = "auto",
+    is_parallel: bool = True,
+    output_schema: JsonSchema | None = None,
+    has_text: bool = True,
+    has_preamble: bool = False,
+    has_thought: bool = False,
+    grounding: Grounding | None = None,
+    whitespace: Whitespace = "compact",
+    is_strict: bool = True,
+    on_unsupported: OnUnsupported = "raise",
+    limits: CompileLimits | None = None,
+) -> Grammar:
+    """Describe one model turn, its end token included.
+
+    Args:
+        tools: Tools that may be called.
+        tool_choice: ``"auto"``, ``"none"``, ``"required"``, or the name of the one tool to call.
+        is_parallel: Allow several calls in the turn.
+        output_schema: Schema of the answer, which is then JSON; ``None``: the answer is text.
+        has_text: Whether the turn may be an answer in text (without an output schema).
+        has_preamble: Whether text may stand before calls.
+        has_thought: Whether a thought may come first.
+        grounding: Texts that free strings and numbers of calls and of a JSON answer must come from.
+        whitespace: How a JSON answer is laid out.
+        is_strict: Objects that declare properties and do not mention others have no others.
+        on_unsupported: See `json_grammar`.
+        limits: How much work the schemas may cause.
+
+    Raises:
+        ConfigurationError: The options leave nothing to write, or `tool_choice` names no tool.
+        InvalidSchemaError: A schema is none.
+        UnsupportedSchemaError: A keyword cannot be expressed.
+        UnsatisfiableSchemaError: No output is valid.
+    """
+    callable_tools = _choose(tools, tool_choice)
+    has_answer = tool_choice in ("auto", "none") and (output_schema is not None or has_text)
+    if not callable_tools and not has_answer:
+        raise ConfigurationError("the turn can hold neither an answer nor a call", hint="pass tools, or has_text=True")
+    limits = limits or CompileLimits()
+    unchecked: list[tuple[str, str]] | None = [] if on_unsupported == "check" else None
+    options = _Options(Printer("json", whitespace), grounding, limits, is_strict, unchecked)
+    call_options = _Options(Printer("gemma"), grounding, limits, is_strict, unchecked)
+
+    def write(builder: _Builder) -> None:
+        starts = [START_NODE, builder.write_thought()] if has_thought else [START_NODE]
+        if callable_tools:
+            begins = [*starts, *(builder.write_text(s) for s in starts)] if has_preamble else starts
+            builder.write_calls(begins, callable_tools, call_options, is_parallel=is_parallel)
+        if has_answer and output_schema is not None:
+            piece = builder.write_schema(output_schema, options)
+            builder.enter(starts, (), piece.heads)
+            builder.leave(piece.exits, (_TURN_END,), END_NODE)
+        elif has_answer:
+            for start in starts:
+                builder.graph.add_run(builder.write_text(start), (_TURN_END,), END_NODE)
+
+    key = _key(
+        "turn", [[t.name, t.parameters] for t in callable_tools], is_parallel, output_schema, has_answer, has_preamble,
+        has_thought, whitespace, grounding, is_strict, on_unsupported, limits,
+    )  # fmt: skip
+    return _build(write, key, limits, unchecked)
+
+
+def _choose(tools: Sequence[ToolSpec], tool_choice: str) -> list[ToolSpec]:
+    """Give the tools that may be called."""
+    if tool_choice == "none":
+        return []
+    if tool_choice in ("auto", "required"):
+        return list(tools)
+    chosen = [tool for tool in tools if tool.name == tool_choice]
+    if not chosen:
+        names = ", ".join(repr(tool.name) for tool in tools) or "none"
+        raise ConfigurationError(f"tool_choice {tool_choice!r} names no tool; the tools are: {names}")
+    return chosen
+
+
+class _Builder:
+    """Puts the parts of an output into one graph."""
+
+    def __init__(self, max_recursion: int, max_depth: int, max_nodes: int | None) -> None:
+        self.graph = Graph()
+        self.is_cut = False
+        self._sizes = (max_recursion, max_depth, max_nodes)
+
+    def write_schema(self, schema: JsonSchema | bool, options: _Options) -> Piece:
+        """Write the values of a schema."""
+        tree = SchemaTree(schema, unchecked=options.unchecked, is_strict=options.is_strict)
+        max_recursion, max_depth, max_nodes = self._sizes
+        writer = ValueWriter(
+            tree, self.graph, options.printer, grounding=options.grounding, max_recursion=max_recursion,
+            max_depth=max_depth, max_nodes=max_nodes, unchecked=options.unchecked,
+        )  # fmt: skip
+        piece = writer.write(tree.root, Depth())
+        self.is_cut = self.is_cut or writer.is_cut
+        if piece.is_dead:
+            raise UnsatisfiableSchemaError("no value satisfies the schema")
+        return piece
+
+    def enter(self, starts: Iterable[int], before: Run, heads: list[tuple[Run, int]]) -> None:
+        """Lead from the starts over a literal into ways in."""
+        for start in starts:
+            for head, target in heads:
+                self.graph.add_run(start, concat(before, head), target)
+
+    def leave(self, exits: dict[Run, list[int]], after: Run, target: int) -> None:
+        """Lead ways out over a literal to a node."""
+        for run, nodes in exits.items():
+            for node in nodes:
+                self.graph.add_run(node, concat(run, after), target)
+
+    def write_text(self, start: int) -> int:
+        """Write free text, not empty; give the node behind it."""
+        end = self.graph.add_node()
+        self.graph.add_slot(start, SlotSpec(universal(), 1, None, "raw"), end)
+        return end
+
+    def write_thought(self) -> int:
+        """Write a thought from the start; give the node behind it."""
+        begin, end = self.graph.add_node(), self.graph.add_node()
+        self.graph.add_run(START_NODE, (_CHANNEL_START, "thought\n"), begin)
+        self.graph.add_run(self.write_text(begin), (_CHANNEL_END,), end)
+        return end
+
+    def write_calls(
+        self, starts: list[int], tools: Sequence[ToolSpec], options: _Options, *, is_parallel: bool
+    ) -> None:
+        """Write one or several calls and the end of a calling turn."""
+        between = self.graph.add_node()
+        for tool in tools:
+            piece = self.write_schema(_as_object(tool), options)
+            self.enter([*starts, between] if is_parallel else starts, (_CALL_START, f"call:{tool.name}"), piece.heads)
+            self.leave(piece.exits, (_CALL_END,), between)
+        self.graph.add_run(between, (_RESPONSE_START,), END_NODE)
+
+
+def _as_object(tool: ToolSpec) -> JsonSchema:
+    """Make sure that the arguments are an object, whatever else the schema says."""
+    parameters = tool.parameters
+    if isinstance(parameters, dict) and parameters.get("type") == "object":
+        return parameters
+    return {**parameters, "type": "object"}
+
+
+def _build(
+    write: Callable[[_Builder], None], key: str, limits: CompileLimits, unchecked: list[tuple[str, str]] | None
+) -> Grammar:
+    """Build the graph as deep as its soft size limit allows: first the full depth, then less and less."""
+    with metered(limits):
+        for recursion, depth, size in _attempts(limits):
+            builder = _Builder(recursion, depth, size)
+            if unchecked is not None:
+                unchecked.clear()
+            try:
+                write(builder)
+            except TooLargeError:
+                continue
+            return Grammar(builder.graph, key, limits, tuple(dict.fromkeys(unchecked or ())), is_cut=builder.is_cut)
+    raise AssertionError("the last attempt has no soft limit")
+
+
+def _attempts(limits: CompileLimits) -> list[tuple[int, int, int | None]]:
+    """Give recursion, depth of free values and soft size of each attempt."""
+    pairs = [(limits.max_recursion, limits.max_depth), (4, 3), (3, 2), (2, 2), (1, 1), (1, 0)]
+    pairs = [(min(r, limits.max_recursion), min(d, limits.max_depth)) for r, d in pairs]
+    distinct = list(dict.fromkeys(pairs))
+    return [(r, d, _SOFT_NODES) for r, d in distinct[:-1]] + [(*distinct[-1], None)]
+
+
+def _key(*parts: Any) -> str:
+    """Hash what a grammar is made of; the order of keys counts."""
+    text = json.dumps(parts, default=repr, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()

@@ -1,0 +1,233 @@
+"""Compiled inner loops: the vocabulary's trie, and walks of a byte automaton along it.
+
+Compiled by numba on first use and cached on disk beside this file (or where ``NUMBA_CACHE_DIR`` says).
+A trie lies in depth-first order: ``skip[i]`` is the first node that is not below node ``i``, so a walk that meets
+the dead state steps over a whole subtree.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+_MIX_A = np.uint64(0x9E3779B97F4A7C15)
+_MIX_B = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_C = np.uint64(0x94D049BB133111EB)
+
+
+@njit(cache=True, nogil=True)
+def build_trie(flat: Any, offsets: Any, tokens: Any) -> Any:
+    """Build the trie of sorted, distinct, non-empty byte strings.
+
+    Args:
+        flat: ``(N,)`` uint8, the strings one after the other.
+        offsets: ``(K + 1,)`` int64, where each begins.
+        tokens: ``(K,)`` int32, token id of each.
+
+    Returns:
+        ``byte`` uint8, ``depth`` int32 (from 1), ``skip`` int32 and ``token`` int32 (-1: none), each ``(nodes,)``.
+    """
+    num = len(flat) + 1
+    byte = np.zeros(num, np.uint8)
+    depth = np.zeros(num, np.int32)
+    skip = np.zeros(num, np.int32)
+    token = np.full(num, -1, np.int32)
+    stack = np.zeros(4096, np.int32)
+    height = 0
+    size = 0
+    for k in range(len(tokens)):
+        start, end = offsets[k], offsets[k + 1]
+        shared = 0
+        if k > 0:
+            before = offsets[k - 1]
+            while shared < height and start + shared < end and flat[start + shared] == flat[before + shared]:
+                shared += 1
+        while height > shared:
+            height -= 1
+            skip[stack[height]] = size
+        for i in range(start + shared, end):
+            byte[size] = flat[i]
+            stack[height] = size
+            height += 1
+            depth[size] = height
+            size += 1
+        token[size - 1] = tokens[k]
+    while height > 0:
+        height -= 1
+        skip[stack[height]] = size
+    return byte[:size], depth[:size], skip[:size], token[:size]
+
+
+@njit(cache=True, nogil=True)
+def mix(a: Any, b: Any) -> Any:
+    """Hash two non-negative integers to 64 bits."""
+    x = np.uint64(a) * _MIX_A + np.uint64(b) * _MIX_C + _MIX_B
+    x = (x ^ (x >> np.uint64(30))) * _MIX_B
+    x = (x ^ (x >> np.uint64(27))) * _MIX_C
+    return x ^ (x >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)
+def hash_columns(
+    byte: Any, depth: Any, skip: Any, token: Any, table: Any, num_chars: Any, sources: Any, signature: Any
+) -> Any:
+    """Add to each token's signature what it does to each state, so that equal signatures mean equal columns.
+
+    Args:
+        byte: The trie; see `build_trie`.
+        depth: The trie.
+        skip: The trie.
+        token: The trie.
+        table: ``(S, 256)`` int32 byte automaton, -1 is dead.
+        num_chars: ``(S,)`` int32, characters that begin when a byte is read in a state (0 or 1).
+        sources: ``(Q,)`` int32, the states in which tokens may begin.
+        signature: ``(V,)`` uint64, changed in place.
+
+    Returns:
+        Number of (state, token) pairs that stay alive.
+    """
+    states = np.zeros(4096, np.int32)
+    counts = np.zeros(4096, np.int32)
+    alive = 0
+    num_nodes = len(byte)
+    for q in sources:
+        states[0] = q
+        counts[0] = 0
+        i = 0
+        while i < num_nodes:
+            d = depth[i]
+            before = states[d - 1]
+            after = table[before, byte[i]]
+            if after < 0:
+                i = skip[i]
+                continue
+            states[d] = after
+            counts[d] = counts[d - 1] + num_chars[before]
+            t = token[i]
+            if t >= 0:
+                signature[t] += mix(q * 4096 + counts[d], after)
+                alive += 1
+            i += 1
+    return alive
+
+
+@njit(cache=True, nogil=True)
+def walk_tokens(table: Any, num_chars: Any, flat: Any, starts: Any, ends: Any) -> Any:
+    """Walk byte strings from every state.
+
+    Args:
+        table: ``(S, 256)`` int32.
+        num_chars: ``(S,)`` int32; see `hash_columns`.
+        flat: ``(N,)`` uint8.
+        starts: ``(K,)`` int64, where each string begins in `flat`.
+        ends: ``(K,)`` int64, where it ends.
+
+    Returns:
+        ``(S, K)`` int32 state after the string (-1: dead) and ``(S, K)`` int32 characters begun.
+    """
+    num_states = len(table)
+    after = np.full((num_states, len(starts)), -1, np.int32)
+    counts = np.zeros((num_states, len(starts)), np.int32)
+    for q in range(num_states):
+        for k in range(len(starts)):
+            state = q
+            count = 0
+            for i in range(starts[k], ends[k]):
+                count += num_chars[state]
+                state = table[state, flat[i]]
+                if state < 0:
+                    break
+            after[q, k] = state
+            counts[q, k] = count
+    return after, counts
+
+
+@njit(cache=True, nogil=True)
+def join_partitions(a: Any, b: Any, num_b: Any) -> Any:
+    """Give the coarsest partition that refines both.
+
+    Args:
+        a: ``(V,)`` int32, block of each token.
+        b: ``(V,)`` int32.
+        num_b: Blocks of `b`.
+
+    Returns:
+        ``(V,)`` int32 blocks numbered by first appearance, and ``(K,)`` int32 first token of each.
+    """
+    size = 1024
+    keys = np.full(size, -1, np.int64)
+    values = np.zeros(size, np.int32)
+    joined = np.zeros(len(a), np.int32)
+    first = np.zeros(len(a), np.int32)
+    num = 0
+    last_key, last_value = np.int64(-1), np.int32(0)
+    for v in range(len(a)):
+        key = np.int64(a[v]) * num_b + b[v]
+        if key == last_key:
+            joined[v] = last_value
+            continue
+        slot = np.int64(mix(key, 1) & np.uint64(size - 1))
+        while keys[slot] >= 0 and keys[slot] != key:
+            slot = (slot + 1) & (size - 1)
+        if keys[slot] < 0:
+            keys[slot] = key
+            values[slot] = num
+            first[num] = v
+            num += 1
+        last_key, last_value = key, values[slot]
+        joined[v] = last_value
+        if num * 2 > size:
+            old_keys, old_values = keys, values
+            size *= 4
+            keys = np.full(size, -1, np.int64)
+            values = np.zeros(size, np.int32)
+            for o in range(len(old_keys)):
+                if old_keys[o] >= 0:
+                    slot = np.int64(mix(old_keys[o], 1) & np.uint64(size - 1))
+                    while keys[slot] >= 0:
+                        slot = (slot + 1) & (size - 1)
+                    keys[slot] = old_keys[o]
+                    values[slot] = old_values[o]
+    return joined, first[:num].copy()
+
+
+@njit(cache=True, nogil=True)
+def distances(num_states: Any, source: Any, target: Any, goal: Any) -> Any:
+    """Give the fewest edges from each state to `goal`, -1 where there is no way.
+
+    Args:
+        num_states: Number of states.
+        source: ``(E,)`` int32.
+        target: ``(E,)`` int32.
+        goal: ``(G,)`` int32, states of distance 0.
+    """
+    count = np.zeros(num_states + 1, np.int64)
+    for e in range(len(target)):
+        count[target[e] + 1] += 1
+    for s in range(num_states):
+        count[s + 1] += count[s]
+    fill = count[:-1].copy()
+    incoming = np.zeros(len(target), np.int32)
+    for e in range(len(target)):
+        incoming[fill[target[e]]] = source[e]
+        fill[target[e]] += 1
+    distance = np.full(num_states, -1, np.int32)
+    queue = np.zeros(num_states, np.int32)
+    size = 0
+    for g in goal:
+        distance[g] = 0
+        queue[size] = g
+        size += 1
+    at = 0
+    while at < size:
+        state = queue[at]
+        at += 1
+        for i in range(count[state], count[state + 1]):
+            other = incoming[i]
+            if distance[other] < 0:
+                distance[other] = distance[state] + 1
+                queue[size] = other
+                size += 1
+    return distance

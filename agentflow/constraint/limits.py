@@ -1,0 +1,113 @@
+"""Limits on the work of making a constraint: automaton states and seconds.
+
+Everything that builds automata calls `spend`, so that a hostile schema ends in an error instead of
+eating the machine. The limits in force are those of the innermost `metered` block.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from agentflow.errors import ConfigurationError, UnsupportedSchemaError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileLimits:
+    """How much work one schema may cause.
+
+    Attributes:
+        max_states: Automaton states made while compiling, intermediate ones included.
+        max_alternatives: Alternatives that the logic of one (sub)schema may branch into.
+        max_recursion: Times that a schema may contain itself before the recursion is cut off.
+        max_depth: Depth of values that have no schema of their own (``{}``).
+        max_schema_bytes: Size of the schema, written as JSON.
+        timeout_s: Seconds until compiling gives up.
+    """
+
+    max_states: int = 400_000
+    max_alternatives: int = 512
+    max_recursion: int = 6
+    max_depth: int = 3
+    max_schema_bytes: int = 4_000_000
+    timeout_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        """Check the bounds.
+
+        Raises:
+            ConfigurationError: A limit is not positive.
+        """
+        for name in ("max_states", "max_alternatives", "max_recursion", "max_depth", "max_schema_bytes", "timeout_s"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} must be positive, got {getattr(self, name)!r}")
+
+
+class _Meter:
+    def __init__(self, limits: CompileLimits) -> None:
+        self.limits = limits
+        self.num_states_left = limits.max_states
+        self.deadline = time.monotonic() + limits.timeout_s
+        self.keyword = "schema"
+        self.pointer = ""
+
+    def spend(self, num_states: int) -> None:
+        self.num_states_left -= num_states
+        if self.num_states_left < 0:
+            self.refuse(f"its automaton needs more than {self.limits.max_states} states")
+        if time.monotonic() > self.deadline:
+            self.refuse(f"compiling it took longer than {self.limits.timeout_s} s")
+
+    def refuse(self, reason: str) -> None:
+        raise UnsupportedSchemaError(
+            self.keyword, pointer=self.pointer, reason=reason, hint="simplify the schema, or raise CompileLimits"
+        )
+
+
+_METER: ContextVar[_Meter | None] = ContextVar("agentflow_constraint_meter", default=None)
+
+
+@contextmanager
+def metered(limits: CompileLimits) -> Iterator[None]:
+    """Put `limits` in force for the block; an enclosing block's meter goes on counting instead."""
+    if _METER.get() is not None:
+        yield
+        return
+    token = _METER.set(_Meter(limits))
+    try:
+        yield
+    finally:
+        _METER.reset(token)
+
+
+@contextmanager
+def at_keyword(keyword: str, pointer: str) -> Iterator[None]:
+    """Name the place in the schema that the work of the block is done for."""
+    meter = _METER.get()
+    if meter is None:
+        yield
+        return
+    before = meter.keyword, meter.pointer
+    meter.keyword, meter.pointer = keyword, pointer
+    yield
+    meter.keyword, meter.pointer = before
+
+
+def spend(num_states: int = 1) -> None:
+    """Count states that were made.
+
+    Raises:
+        UnsupportedSchemaError: The states or the seconds are used up; names the keyword at work.
+    """
+    meter = _METER.get()
+    if meter is not None:
+        meter.spend(num_states)
+
+
+def current() -> CompileLimits:
+    """Give the limits in force."""
+    meter = _METER.get()
+    return meter.limits if meter is not None else CompileLimits()

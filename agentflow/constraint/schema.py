@@ -1,0 +1,537 @@
+"""JSON Schema -> typed tree, expanded on demand.
+
+A node is a conjunction of literals: schemas that must hold and schemas that must not. What it allows is written
+type by type: booleans, one set of numbers, one set of strings, and alternatives of arrays and objects whose parts are
+nodes again. Intersections (``allOf``, siblings of ``$ref``) merge literals into one node, ``not`` negates them,
+``oneOf`` is one option without the others that overlap it. Nodes are shared, so a recursive schema is a finite
+graph; unrolling it is left to `agentflow.constraint.grammar`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any, TypeAlias
+
+from agentflow.constraint import numbers, strings
+from agentflow.constraint.automaton import CharDfa, complement, from_strings, intersect, subtract, unite, universal
+from agentflow.constraint.formats import format_dfa
+from agentflow.constraint.formula import (
+    FALSE,
+    TRUE,
+    And,
+    Atom,
+    Formula,
+    Literal,
+    alternatives,
+    both,
+    either,
+    units,
+)
+from agentflow.constraint.keywords import TYPES, Keywords
+from agentflow.constraint.regex import pattern_dfa
+from agentflow.constraint.resources import Resources
+from agentflow.errors import InvalidSchemaError, UnsupportedSchemaError
+
+Node: TypeAlias = frozenset[Literal]
+_EMPTINESS_DEPTH = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """A set of numbers: the texts of its members, or an automaton over them."""
+
+    finite: tuple[str, ...] | None
+    dfa: CharDfa
+
+
+@dataclass(frozen=True)
+class SomeItems:
+    """A bound on how many items satisfy a node."""
+
+    first: int
+    node: Node
+    fewest: int
+    most: int | None
+
+
+@dataclass(frozen=True)
+class ArrayShape:
+    """Arrays of one alternative.
+
+    Attributes:
+        first: Nodes of the first items.
+        rest: Node of the items after them.
+        fewest: Fewest items.
+        most: Most items, or ``None``.
+        some: Bounds on how many items satisfy something.
+        unique_at: Where ``uniqueItems`` stands, or ``None``.
+    """
+
+    first: tuple[Node, ...]
+    rest: Node
+    fewest: int
+    most: int | None
+    some: tuple[SomeItems, ...]
+    unique_at: str | None
+
+
+@dataclass(frozen=True)
+class SomeField:
+    """At least one property satisfies a node: one whose name lies in `names`."""
+
+    names: CharDfa = field(compare=False)
+    node: Node = frozenset()
+
+
+@dataclass(frozen=True)
+class ObjectShape:
+    """Objects of one alternative.
+
+    Attributes:
+        fields: Literals by name, in the order in which the schemas name them.
+        matched: Literals by pattern.
+        others: For each ``additionalProperties``: the names and patterns that it leaves out, and its literal.
+        presence: Which properties must be there.
+        names: What the names must satisfy.
+        fewest: Fewest properties.
+        most: Most properties, or ``None``.
+        some: Properties that must exist.
+    """
+
+    fields: tuple[tuple[str, Node], ...]
+    matched: tuple[tuple[str, Literal], ...]
+    others: tuple[tuple[frozenset[str], tuple[str, ...], Literal], ...]
+    presence: Formula
+    names: Node
+    some_names: Node
+    fewest: int
+    most: int | None
+    some: tuple[SomeField, ...]
+
+    def node_of(self, name: str) -> Node:
+        """Give what the value of a property must satisfy."""
+        found = set(dict(self.fields).get(name, ()))
+        found.update(literal for pattern, literal in self.matched if pattern_dfa(pattern).accepts(name))
+        for names, patterns, literal in self.others:
+            if name not in names and not any(pattern_dfa(pattern).accepts(name) for pattern in patterns):
+                found.add(literal)
+        return frozenset(found)
+
+
+class SchemaTree:
+    """One document, expanded node by node."""
+
+    def __init__(self, schema: Any, *, unchecked: list[tuple[str, str]] | None = None, is_strict: bool = False) -> None:
+        """Take a schema.
+
+        Args:
+            schema: A JSON Schema.
+            unchecked: Where to note keywords that a check after decoding must cover; ``None``: refuse them.
+            is_strict: Objects that declare properties and say nothing about others have no others.
+
+        Raises:
+            InvalidSchemaError: It is no schema.
+        """
+        self.resources = Resources(schema)
+        self._keywords = Keywords(self.resources, self.formula, unchecked)
+        self._is_strict = is_strict
+        self._formulas: dict[tuple[Literal, str], Formula | None] = {}
+        self._nodes: dict[tuple[Node, str], Formula] = {}
+        self._empties: dict[tuple[Node, int], bool] = {}
+        self._shapes: dict[tuple[Node, str], Any] = {}
+        self._simple: dict[Node, Node] = {}
+        self._orders: dict[Node, list[str]] = {}
+        self.root: Node = frozenset({Literal(self.resources.root, True)})  # noqa: FBT003 - a fact, not an option
+
+    # ------------------------------------------------------------ formulas
+
+    def formula(self, literal: Literal, kind: str) -> Formula:
+        """Give what a literal says about values of type `kind`."""
+        key = (literal, kind)
+        if key in self._formulas:
+            known = self._formulas[key]
+            if known is None:
+                raise InvalidSchemaError(
+                    "the schema refers to itself without a value in between",
+                    pointer=self.resources.pointer(literal.schema),
+                )
+            return known
+        self._formulas[key] = None
+        try:
+            found = self._keywords.formula(literal.schema, kind, is_positive=literal.is_positive)
+        except BaseException:
+            del self._formulas[key]
+            raise
+        if self._is_strict and kind == "object" and literal.is_positive:
+            found = self._close(literal, found)
+        self._formulas[key] = found
+        return found
+
+    def _close(self, literal: Literal, found: Formula) -> Formula:
+        """Let an object that declares properties, alone and openly, have no others."""
+        schema = self.resources.contents(literal.schema)
+        is_open = isinstance(schema, Mapping) and isinstance(schema.get("properties"), Mapping) and not (
+            {"additionalProperties", "patternProperties", "allOf", "anyOf", "oneOf", "$ref", "if"} & schema.keys()
+        )  # fmt: skip
+        if not is_open:
+            return found
+        never = Literal(self.resources.child(literal.schema, False), True)  # noqa: FBT003 - the schema `false`
+        fields = tuple(
+            (name, Literal(self.resources.child(literal.schema, sub, "properties", name), True))  # noqa: FBT003
+            for name, sub in schema["properties"].items()
+        )
+        return both([found, Atom("fields", (fields, (), never))])
+
+    def node_formula(self, node: Node, kind: str) -> Formula:
+        """Give what all literals of a node say about values of type `kind`; choices of ``oneOf`` are resolved."""
+        key = (node, kind)
+        if key not in self._nodes:
+            parts = [self.formula(literal, kind) for literal in sorted(node)]
+            self._nodes[key] = self._resolve(both(parts), kind)
+        return self._nodes[key]
+
+    def _resolve(self, formula: Formula, kind: str) -> Formula:
+        """Write ``oneOf`` as alternatives that exclude each other where they overlap."""
+        if isinstance(formula, Atom):
+            if formula.kind != "one":
+                return formula
+            number, options, is_positive = formula.payload
+            resolved = self._one(number, options, kind) if is_positive else self._not_one(options, kind)
+            return self._resolve(resolved, kind)
+        parts = [self._resolve(part, kind) for part in formula.parts]
+        return both(parts) if isinstance(formula, And) else either(parts)
+
+    def _one(self, number: int, options: tuple[Literal, ...], kind: str) -> Formula:
+        del number
+        chosen = []
+        for option in options:
+            formula = self.formula(option, kind)
+            if formula == FALSE:
+                continue
+            others = [o for o in options if o != option and not self._are_disjoint(option, o, kind)]
+            chosen.append(both([formula, *(self.formula(o.negate(), kind) for o in others)]))
+        return either(chosen) if len(set(options)) == len(options) else either(self._once(options, chosen))
+
+    def _once(self, options: tuple[Literal, ...], chosen: list[Formula]) -> list[Formula]:
+        """Drop options that are listed twice: they can never be the only one."""
+        del chosen
+        raise UnsupportedSchemaError("oneOf", pointer=self.resources.pointer(options[0].schema), reason="an option twice")
+
+    def _not_one(self, options: tuple[Literal, ...], kind: str) -> Formula:
+        none = both(self.formula(option.negate(), kind) for option in options)
+        two = [
+            both([self.formula(a, kind), self.formula(b, kind)])
+            for i, a in enumerate(options)
+            for b in options[i + 1 :]
+            if not self._are_disjoint(a, b, kind)
+        ]
+        return either([none, *two])
+
+    def _are_disjoint(self, a: Literal, b: Literal, kind: str) -> bool:
+        """Say whether certainly no value of the type satisfies both."""
+        return self._is_kind_empty(frozenset({a, b}), kind, _EMPTINESS_DEPTH)
+
+    # ------------------------------------------------------------ emptiness
+
+    def is_empty(self, node: Node, depth: int = _EMPTINESS_DEPTH) -> bool:
+        """Say whether certainly no value satisfies a node; looks `depth` levels deep."""
+        key = (node, depth)
+        if key not in self._empties:
+            self._empties[key] = False  # while it is being found out
+            self._empties[key] = all(self._is_kind_empty(node, kind, depth) for kind in TYPES)
+        return self._empties[key]
+
+    def _is_kind_empty(self, node: Node, kind: str, depth: int) -> bool:
+        formula = self.node_formula(node, kind)
+        if formula in (TRUE, FALSE):
+            return formula == FALSE
+        if kind == "boolean":
+            return not any(_holds(formula, value) for value in (True, False))
+        if kind == "number":
+            return _number_set(formula).is_empty
+        if kind == "string":
+            return _string_set(formula, is_wide=True).is_empty
+        if depth <= 0:
+            return False
+        try:
+            found = self._conjunctions(node, kind, formula, depth)
+        except UnsupportedSchemaError:
+            return False
+        return not found
+
+    def _conjunctions(self, node: Node, kind: str, formula: Formula, depth: int) -> list[tuple[Atom, ...]]:
+        pointer = self.resources.pointer(min(node).schema) if node else ""
+        keyword = self._branching_keyword(node)
+
+        def is_possible(atoms: tuple[Atom, ...]) -> bool:
+            if kind == "array":
+                return self._is_array_possible(atoms, depth)
+            return self._is_object_possible(atoms, depth)
+
+        return alternatives(formula, is_possible, keyword, pointer)
+
+    def _branching_keyword(self, node: Node) -> str:
+        names = ("oneOf", "anyOf", "if", "not", "allOf", "dependencies", "dependentSchemas", "enum")
+        for literal in sorted(node):
+            schema = self.resources.contents(literal.schema)
+            for name in names:
+                if isinstance(schema, Mapping) and name in schema:
+                    return name
+        return "anyOf"
+
+    def _is_array_possible(self, atoms: tuple[Atom, ...], depth: int) -> bool:
+        shape = _array_shape(atoms)
+        if shape.most is not None and shape.most < shape.fewest:
+            return False
+        needed = min(shape.fewest, len(shape.first) + 1)
+        nodes = [shape.first[i] if i < len(shape.first) else shape.rest for i in range(needed)]
+        return not any(node and self.is_empty(node, depth - 1) for node in nodes)
+
+    def _is_object_possible(self, atoms: tuple[Atom, ...], depth: int) -> bool:
+        shape = _object_shape(atoms)
+        known = units(shape.presence)
+        if known is None or (shape.most is not None and shape.most < max(shape.fewest, sum(known.values()))):
+            return False
+        return not any(
+            is_present and (node := shape.node_of(name)) and self.is_empty(node, depth - 1)
+            for name, is_present in known.items()
+        )
+
+    def is_trivial(self, node: Node) -> bool:
+        """Say whether every value satisfies a node."""
+        return all(self.node_formula(node, kind) == TRUE for kind in TYPES)
+
+    def simplify(self, node: Node) -> Node:
+        """Drop literals that say nothing."""
+        if node not in self._simple:
+            kept = (lit for lit in node if any(self.formula(lit, kind) != TRUE for kind in TYPES))
+            self._simple[node] = frozenset(kept)
+        return self._simple[node]
+
+    def field_order(self, node: Node) -> list[str]:
+        """Give the names that a node speaks of, in the order in which its schemas name them."""
+        if node not in self._orders:
+            names: dict[str, None] = {}
+            later: dict[str, None] = {}
+            for literal in sorted(node):
+                _collect_names(self.node_formula(frozenset({literal}), "object"), names, later)
+            self._orders[node] = list(names | later)
+        return self._orders[node]
+
+    def list_values(self, node: Node, limit: int) -> list[str] | None:
+        """Give all values of a node as JSON texts, if they are scalars and at most `limit`."""
+        if self.node_formula(node, "array") != FALSE or self.node_formula(node, "object") != FALSE:
+            return None
+        found = self.numbers(node)
+        texts = self.strings(node)
+        if (found is not None and found.finite is None) or (texts.finite is None and not texts.is_empty):
+            return None
+        values = ["null"] if self.has_null(node) else []
+        values += [json.dumps(value) for value in self.booleans(node)]
+        values += list(found.finite or ()) if found is not None else []
+        values += [json.dumps(text, ensure_ascii=False) for text in texts.finite or ()]
+        return values if len(values) <= limit else None
+
+    # ------------------------------------------------------------ what a node allows
+
+    def has_null(self, node: Node) -> bool:
+        """Say whether ``null`` satisfies the node."""
+        return self.node_formula(node, "null") != FALSE
+
+    def booleans(self, node: Node) -> list[bool]:
+        """Give the booleans that satisfy the node."""
+        formula = self.node_formula(node, "boolean")
+        return [value for value in (True, False) if _holds(formula, value)]
+
+    def numbers(self, node: Node) -> Numbers | None:
+        """Give the numbers that satisfy the node; ``None``: none does."""
+        key = (node, "number")
+        if key not in self._shapes:
+            self._shapes[key] = _make_numbers(self.node_formula(node, "number"))
+        found: Numbers | None = self._shapes[key]
+        return found
+
+    def strings(self, node: Node) -> strings.Strings:
+        """Give the strings that satisfy the node."""
+        key = (node, "string")
+        if key not in self._shapes:
+            self._shapes[key] = _string_set(self.node_formula(node, "string"), is_wide=False)
+        found: strings.Strings = self._shapes[key]
+        return found
+
+    def arrays(self, node: Node) -> list[ArrayShape]:
+        """Give the alternatives of arrays that satisfy the node."""
+        key = (node, "array")
+        if key not in self._shapes:
+            found = self._conjunctions(node, "array", self.node_formula(node, "array"), _EMPTINESS_DEPTH)
+            self._shapes[key] = list(dict.fromkeys(map(_array_shape, found)))
+        shapes: list[ArrayShape] = self._shapes[key]
+        return shapes
+
+    def objects(self, node: Node) -> list[ObjectShape]:
+        """Give the alternatives of objects that satisfy the node."""
+        key = (node, "object")
+        if key not in self._shapes:
+            found = self._conjunctions(node, "object", self.node_formula(node, "object"), _EMPTINESS_DEPTH)
+            self._shapes[key] = [_object_shape(atoms) for atoms in found]
+        shapes: list[ObjectShape] = self._shapes[key]
+        return shapes
+
+
+def _collect_names(formula: Formula, names: dict[str, None], later: dict[str, None]) -> None:
+    """Collect names: first those of ``properties``, later those that are only demanded."""
+    if not isinstance(formula, Atom):
+        for part in formula.parts:
+            _collect_names(part, names, later)
+    elif formula.kind == "fields":
+        names.update(dict.fromkeys(name for name, _ in formula.payload[0]))
+    elif formula.kind == "has":
+        later[formula.payload[0]] = None
+
+
+def _holds(formula: Formula, value: bool) -> bool:  # noqa: FBT001 - the value that is asked about
+    if isinstance(formula, Atom):
+        return bool(formula.payload is value)
+    parts = (_holds(part, value) for part in formula.parts)
+    return all(parts) if isinstance(formula, And) else any(parts)
+
+
+def _number_set(formula: Formula) -> CharDfa:
+    """Evaluate a formula about numbers, over their spellings without exponent."""
+    if isinstance(formula, Atom):
+        dfa, is_inside, _ = formula.payload
+        return intersect(numbers.decimals(), dfa) if is_inside else subtract(numbers.decimals(), dfa)
+    if not formula.parts:
+        return numbers.decimals() if formula == TRUE else subtract(universal(), universal())
+    return reduce(intersect if isinstance(formula, And) else unite, map(_number_set, formula.parts))
+
+
+def _make_numbers(formula: Formula) -> Numbers | None:
+    if formula == TRUE:
+        return Numbers(None, numbers.all_numbers())
+    dfa = _number_set(formula)
+    if subtract(dfa, numbers.whole_numbers()).is_empty:
+        dfa = intersect(dfa, numbers.integers())
+    if dfa.is_empty:
+        return None
+    listed = _listed_numbers(formula)
+    if listed is not None:
+        texts = tuple(dict.fromkeys(text for text in listed if dfa.accepts(text)))
+        if texts:
+            return Numbers(texts, dfa)
+    return Numbers(None, dfa)
+
+
+def _listed_numbers(formula: Formula) -> list[str] | None:
+    """Give the numbers that an enumeration lists, if one bounds the formula."""
+    if isinstance(formula, Atom):
+        _, is_inside, text = formula.payload
+        return [text] if is_inside and text is not None else None
+    lists = [_listed_numbers(part) for part in formula.parts]
+    if isinstance(formula, And):
+        known = [texts for texts in lists if texts is not None]
+        return min(known, key=len) if known else None
+    if any(texts is None for texts in lists):
+        return None
+    return [text for texts in lists if texts is not None for text in texts]
+
+
+def _string_set(formula: Formula, *, is_wide: bool) -> strings.Strings:
+    """Evaluate a formula about strings; `is_wide` takes a format for every string, since its pattern is narrow."""
+    if isinstance(formula, Atom):
+        if formula.kind == "string":
+            members: strings.Strings = formula.payload
+            return members
+        name, is_inside = formula.payload
+        if is_wide:
+            return strings.ALL
+        return strings.Strings(None, format_dfa(name) or universal()) if is_inside else strings.NONE
+    if isinstance(formula, And):
+        parts = sorted((_string_set(part, is_wide=is_wide) for part in formula.parts), key=lambda s: s.finite is None)
+        return reduce(strings.meet, parts, strings.ALL)
+    return reduce(strings.join, (_string_set(part, is_wide=is_wide) for part in formula.parts), strings.NONE)
+
+
+def _array_shape(atoms: Iterable[Atom]) -> ArrayShape:
+    """Merge atoms about arrays."""
+    lists: list[tuple[tuple[Literal, ...], Literal | None]] = []
+    single: list[tuple[int, Literal]] = []
+    fewest, most = 0, None
+    some: dict[tuple[int, Literal], tuple[int, int | None]] = {}
+    unique_at = None
+    for atom in atoms:
+        if atom.kind == "items":
+            lists.append(atom.payload)
+        elif atom.kind == "item":
+            single.append(atom.payload)
+        elif atom.kind == "length":
+            fewest = max(fewest, atom.payload[0])
+            most = _least(most, atom.payload[1])
+        elif atom.kind == "some":
+            first, literal, low, high = atom.payload
+            known = some.get((first, literal), (0, None))
+            some[first, literal] = (max(known[0], low), _least(known[1], high))
+        elif atom.kind == "unique":
+            unique_at = atom.payload
+    num_first = max([len(first) for first, _ in lists] + [i + 1 for i, _ in single], default=0)
+    nodes = []
+    for i in range(num_first):
+        literals = {first[i] if i < len(first) else rest for first, rest in lists} | {lit for at, lit in single if at == i}
+        nodes.append(frozenset(lit for lit in literals if lit is not None))
+    rest_node = frozenset(rest for _, rest in lists if rest is not None)
+    bounds = tuple(SomeItems(first, frozenset({lit}), low, high) for (first, lit), (low, high) in some.items())
+    return ArrayShape(tuple(nodes), rest_node, fewest, most, bounds, unique_at)
+
+
+def _object_shape(atoms: Iterable[Atom]) -> ObjectShape:
+    """Merge atoms about objects."""
+    fields: dict[str, set[Literal]] = {}
+    matched: list[tuple[str, Literal]] = []
+    others = []
+    presence: list[Formula] = []
+    names: set[Literal] = set()
+    some_names: set[Literal] = set()
+    fewest, most = 0, None
+    some = []
+    for atom in atoms:
+        if atom.kind == "fields":
+            named, patterns, rest = atom.payload
+            for name, literal in named:
+                fields.setdefault(name, set()).add(literal)
+            matched += patterns
+            if rest is not None:
+                others.append((frozenset(name for name, _ in named), tuple(p for p, _ in patterns), rest))
+        elif atom.kind == "presence":
+            presence.append(atom.payload)
+        elif atom.kind == "names":
+            names.add(atom.payload)
+        elif atom.kind == "some_name":
+            some_names.add(atom.payload)
+        elif atom.kind == "count":
+            fewest = max(fewest, atom.payload[0])
+            most = _least(most, atom.payload[1])
+        elif atom.kind == "some_field":
+            some.append(_some_field(*atom.payload))
+    return ObjectShape(
+        tuple((name, frozenset(literals)) for name, literals in fields.items()),
+        tuple(dict.fromkeys(matched)), tuple(others), both(presence), frozenset(names), frozenset(some_names),
+        fewest, most, tuple(some),
+    )  # fmt: skip
+
+
+def _some_field(names: tuple[str, ...], patterns: tuple[str, ...], pattern: str | None, literal: Literal) -> SomeField:
+    if pattern is not None:
+        return SomeField(pattern_dfa(pattern), frozenset({literal}))
+    outside = complement(from_strings(names)) if names else universal()
+    for other in patterns:
+        outside = subtract(outside, pattern_dfa(other))
+    return SomeField(outside, frozenset({literal}))
+
+
+def _least(a: int | None, b: int | None) -> int | None:
+    return min((x for x in (a, b) if x is not None), default=None)
+
+

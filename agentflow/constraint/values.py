@@ -1,0 +1,284 @@
+"""Schema tree -> grammar graph: how the values of a node are written.
+
+A value becomes a `Piece`: ways in (a literal and the node behind it) and ways out (nodes, by the literal that is still
+to be written). Leaving the border literals open lets a closing quote, a comma and the next key meet in one run:
+
+    ways in:  '{"city":"' -> (1)      ways out:  '"}' after (2)      (1) ==[free string]==> (2)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from agentflow.constraint.graph import Graph, Run, concat
+from agentflow.constraint.grounding import Grounding, SpanSpec
+from agentflow.constraint.index import SlotSpec
+from agentflow.constraint.numbers import number_text
+from agentflow.constraint.printers import Printer
+from agentflow.constraint.schema import Node, SchemaTree
+from agentflow.errors import UnsupportedSchemaError
+
+if TYPE_CHECKING:
+    from agentflow.constraint.schema import ArrayShape, ObjectShape
+
+_MAX_JOINED = 4
+_MAX_HEADS = 24
+
+
+class TooLargeError(Exception):
+    """The graph outgrew its soft limit; it is built again with less depth. Never leaves this room."""
+
+
+@dataclass
+class Piece:
+    """A part of the graph that writes a value.
+
+    Attributes:
+        heads: Ways in: a literal, and the node behind it.
+        exits: Ways out: nodes, by the literal that still has to follow them.
+    """
+
+    heads: list[tuple[Run, int]] = field(default_factory=list)
+    exits: dict[Run, list[int]] = field(default_factory=dict)
+
+    def add_exit(self, run: Run, nodes: Iterable[int]) -> None:
+        """Add ways out."""
+        known = self.exits.setdefault(run, [])
+        known += [node for node in nodes if node not in known]
+
+    def absorb(self, other: Piece) -> None:
+        """Take in an alternative."""
+        self.heads += other.heads
+        for run, nodes in other.exits.items():
+            self.add_exit(run, nodes)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether there is no way through."""
+        return not self.heads or not self.exits
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How deep a value stands.
+
+    Attributes:
+        nesting: Brackets around it.
+        free: Values without a schema around it.
+        seen: Nodes around it.
+    """
+
+    nesting: int = 0
+    free: int = 0
+    seen: tuple[Node, ...] = ()
+
+
+class ValueWriter:
+    """Writes the values of one document's nodes into a graph."""
+
+    def __init__(
+        self,
+        tree: SchemaTree,
+        graph: Graph,
+        printer: Printer,
+        *,
+        grounding: Grounding | None = None,
+        max_recursion: int = 3,
+        max_depth: int = 2,
+        max_nodes: int | None = None,
+        unchecked: list[tuple[str, str]] | None = None,
+    ) -> None:
+        """Take what to write, where and how."""
+        self.tree = tree
+        self.graph = graph
+        self.printer = printer
+        self.grounding = grounding
+        self.unchecked = unchecked
+        self._max_recursion = max_recursion
+        self._max_depth = max_depth
+        self._max_nodes = max_nodes
+        self.is_cut = False
+
+    @cached_property
+    def _spans(self) -> SpanSpec | None:
+        if self.grounding is None or not self.grounding.lines:
+            return None
+        return SpanSpec(self.grounding.lines, self.printer.style)
+
+    def add_node(self) -> int:
+        """Add a node to the graph.
+
+        Raises:
+            TooLargeError: The soft limit is reached.
+        """
+        if self._max_nodes is not None and self.graph.num_nodes >= self._max_nodes:
+            raise TooLargeError
+        return self.graph.add_node()
+
+    def write(self, node: Node, depth: Depth) -> Piece:
+        """Write all values of a node."""
+        node = self.tree.simplify(node)
+        piece = self._write_scalars(node)
+        inner = self._enter(node, depth)
+        if inner is not None:
+            for array in self.tree.arrays(node):
+                piece.absorb(self._write_array(array, inner))
+            for shape in self.tree.objects(node):
+                piece.absorb(self._write_object(node, shape, inner))
+        if len(piece.heads) > _MAX_HEADS:
+            self._join_heads(piece)
+        return piece
+
+    def _enter(self, node: Node, depth: Depth) -> Depth | None:
+        """Step into arrays and objects, unless the recursion is too deep."""
+        if not node:
+            if depth.free >= self._max_depth:
+                return None
+            return Depth(depth.nesting, depth.free + 1, depth.seen)
+        if depth.seen.count(node) > self._max_recursion:
+            self.is_cut = True
+            return None
+        return Depth(depth.nesting, depth.free, (*depth.seen, node))
+
+    def _write_array(self, shape: ArrayShape, depth: Depth) -> Piece:
+        from agentflow.constraint.arrays import ArrayWriter
+
+        return ArrayWriter(self, shape, depth).write()
+
+    def _write_object(self, node: Node, shape: ObjectShape, depth: Depth) -> Piece:
+        from agentflow.constraint.objects import ObjectWriter
+
+        return ObjectWriter(self, node, shape, depth).write()
+
+    # ------------------------------------------------------------ scalars
+
+    def _write_scalars(self, node: Node) -> Piece:
+        piece = Piece()
+        if self.tree.has_null(node):
+            self._add_literal(piece, ("null",))
+        for value in self.tree.booleans(node):
+            self._add_literal(piece, ("true" if value else "false",))
+        self._write_numbers(piece, node)
+        self._write_strings(piece, node)
+        return piece
+
+    def _add_literal(self, piece: Piece, run: Run, rest: Run = ()) -> None:
+        target = self.add_node()
+        piece.heads.append((run, target))
+        piece.add_exit(rest, [target])
+
+    def _write_numbers(self, piece: Piece, node: Node) -> None:
+        found = self.tree.numbers(node)
+        if found is None:
+            return
+        texts = found.finite
+        if texts is None and self.grounding is not None and self._is_groundable(node):
+            texts = tuple(dict.fromkeys(t for t in map(number_text, self.grounding.numbers) if found.dfa.accepts(t)))
+        for text in texts or ():
+            self._add_literal(piece, (text,))
+        if not texts:
+            self._add_slot(piece, SlotSpec(found.dfa), ())
+
+    def _write_strings(self, piece: Piece, node: Node) -> None:
+        members = self.tree.strings(node)
+        if members.is_empty:
+            return
+        quote = self.printer.quote
+        if members.finite is not None:
+            for text in members.finite:
+                self._write_string(piece, text)
+            return
+        is_plain = members.dfa.is_universal and members.minimum <= 1 and members.maximum is None
+        if is_plain and self._spans is not None and self._is_groundable(node):
+            self._add_slot(piece, self._spans, quote)
+            return
+        if members.accepts(""):
+            self._write_string(piece, "")
+        longest = members.maximum
+        if longest is not None and not members.dfa.is_universal:
+            most = members.dfa.max_length
+            longest = None if most is not None and most <= longest else longest
+        if longest is None or longest >= 1:
+            spec = SlotSpec(members.dfa, max(1, members.minimum), longest, self.printer.style)
+            self._add_slot(piece, spec, quote)
+
+    def _write_string(self, piece: Piece, text: str) -> None:
+        """Write a literal string; its closing quote waits for what follows, with the marks before it."""
+        run = self.printer.string(text)
+        if self.printer.style == "raw" or not text:
+            self._add_literal(piece, run)
+            return
+        whole = run[0]
+        body = str(whole)[:-1]
+        kept = len(body.rstrip(".!?%)=/;_-")) if len(body.rstrip(".!?%)=/;_-")) > 1 else len(body)
+        kept = max(kept, len(body) - 2)
+        self._add_literal(piece, (body[:kept],), (body[kept:] + '"',))
+
+    def _add_slot(self, piece: Piece, slot: SlotSpec | SpanSpec, quote: Run) -> None:
+        begin, end = self.add_node(), self.add_node()
+        self.graph.add_slot(begin, slot, end)
+        piece.heads.append((quote, begin))
+        piece.add_exit(quote, [end])
+
+    def _is_groundable(self, node: Node) -> bool:
+        contents = (self.tree.resources.contents(literal.schema) for literal in node)
+        return not any(isinstance(c, dict) and c.get("x-grounded") is False for c in contents)
+
+    def write_value(self, text: str) -> Piece:
+        """Write one scalar, given as JSON."""
+        value = json.loads(text)
+        piece = Piece()
+        if isinstance(value, str):
+            self._write_string(piece, value)
+        else:
+            self._add_literal(piece, (text,))
+        return piece
+
+    # ------------------------------------------------------------ joining
+
+    def connect(self, exits: dict[Run, list[int]], between: Run, heads: Iterable[tuple[Run, int]]) -> None:
+        """Lead ways out over a literal into ways in."""
+        heads = list(heads)
+        for run, nodes in exits.items():
+            for node in self.join(nodes):
+                for head, target in heads:
+                    self.graph.add_run(node, concat(run, between, head), target)
+
+    def join(self, nodes: list[int]) -> list[int]:
+        """Give few nodes for many."""
+        if len(nodes) <= _MAX_JOINED:
+            return nodes
+        joint = self.add_node()
+        for node in nodes:
+            self.graph.add_run(node, (), joint)
+        nodes[:] = [joint]
+        return nodes
+
+    def _join_heads(self, piece: Piece) -> None:
+        """Share the ways in that begin with the same text."""
+        groups: dict[str | object, list[tuple[Run, int]]] = {}
+        for run, target in piece.heads:
+            first = run[0] if run else ""
+            mark = first[:1] if isinstance(first, str) else first
+            groups.setdefault(mark if mark in ('"', "{", "[") else "", []).append((run, target))
+        piece.heads = []
+        for mark, group in groups.items():
+            if not mark or len(group) <= _MAX_JOINED:
+                piece.heads += group
+                continue
+            joint = self.add_node()
+            piece.heads.append(((str(mark),), joint))
+            for run, target in group:
+                self.graph.add_run(joint, (str(run[0])[1:], *run[1:]) if len(run[0]) > 1 else run[1:], target)  # type: ignore[arg-type]  # a text
+
+    def refuse(self, keyword: str, pointer: str, reason: str) -> None:
+        """Refuse a keyword, or note it for a check after decoding."""
+        if self.unchecked is None:
+            raise UnsupportedSchemaError(keyword, pointer=pointer, reason=reason)
+        self.unchecked.append((keyword, pointer))
+
+

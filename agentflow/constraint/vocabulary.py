@@ -1,0 +1,255 @@
+"""A vocabulary: what each token spells, as the automata need it.
+
+    "Par" -> 3917 -> b"Par"         text tokens have bytes
+    <|"|> ->   52 -> None           control tokens have none: no text can contain one
+    end ids: tokens that end the output; their bytes, if any, are out of the alphabet
+
+The vocabulary also knows the tokenizer's own (canonical) way of cutting a literal. It knows no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from agentflow.constraint.kernels import build_trie
+from agentflow.errors import ConfigurationError
+
+Encoder = Callable[[str], Sequence[int]]
+"""Text -> token ids, the canonical ones."""
+
+_PLACEHOLDER = re.compile(r"<unused\d+>|\[multimodal\]")
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_CONTROL = re.compile(r"<\|.*>|<.*\|>")
+_MAX_CACHED_LITERALS = 200_000
+
+
+class Trie(NamedTuple):
+    """All text tokens in depth-first order; see `agentflow.constraint.kernels.build_trie`."""
+
+    byte: npt.NDArray[np.uint8]
+    depth: npt.NDArray[np.int32]
+    skip: npt.NDArray[np.int32]
+    token: npt.NDArray[np.int32]
+
+
+class Vocabulary:
+    """The tokens of a model.
+
+    Attributes:
+        token_bytes: Bytes of each token; ``None`` for control tokens and others that are never text.
+        end_ids: Tokens that end a JSON value or an answer.
+        control_ids: Id of each control token by its text, e.g. ``{'<|"|>': 52}``.
+    """
+
+    def __init__(
+        self,
+        token_bytes: Sequence[bytes | None],
+        end_ids: Iterable[int],
+        control_ids: Mapping[str, int] = MappingProxyType({}),
+        *,
+        encoder: Encoder | None = None,
+    ) -> None:
+        """Make a vocabulary.
+
+        Args:
+            token_bytes: Bytes of each token id; ``None`` for a token that is not text.
+            end_ids: At least one id that ends the output.
+            control_ids: Control tokens by their text.
+            encoder: The tokenizer's own way of cutting text; the default takes the longest token each time.
+
+        Raises:
+            ConfigurationError: No end id, or an id out of range.
+        """
+        self.token_bytes = tuple(token_bytes)
+        self.end_ids = frozenset(end_ids)
+        self.control_ids = MappingProxyType(dict(control_ids))
+        bad = [i for i in (*self.end_ids, *self.control_ids.values()) if not 0 <= i < len(self.token_bytes)]
+        if bad:
+            raise ConfigurationError(f"token ids {bad} are outside the vocabulary of {len(self.token_bytes)}")
+        if not self.end_ids:
+            raise ConfigurationError("a vocabulary needs at least one end id", hint="pass end_ids={tokenizer.eos_token_id}")
+        self._encoder = encoder
+        self._literals: dict[str, tuple[int, ...] | None] = {}
+        self.fragments: dict[Any, Any] = {}
+        """Token tables of slots, shared by all constraints; see `agentflow.constraint.index`."""
+
+    def __len__(self) -> int:
+        """Give the number of token ids."""
+        return len(self.token_bytes)
+
+    @classmethod
+    def from_bytes(cls, token_bytes: Sequence[bytes | None], *, eos_token_ids: Iterable[int]) -> Vocabulary:
+        """Make a vocabulary without control tokens."""
+        return cls(token_bytes, eos_token_ids)
+
+    @classmethod
+    def from_tokenizer(cls, tokenizer: Any, *, end_ids: Iterable[int] | None = None, size: int | None = None) -> Vocabulary:
+        """Read the vocabulary of a Hugging Face fast tokenizer (byte-level BPE, or BPE with byte fallback).
+
+        Args:
+            tokenizer: A ``PreTrainedTokenizerFast``.
+            end_ids: Tokens that end the output; default: the tokenizer's end-of-sequence token.
+            size: Number of ids of the model's logits, where it is larger than the tokenizer's.
+
+        Raises:
+            ConfigurationError: A kind of tokenizer whose tokens do not spell bytes.
+        """
+        backend = tokenizer.backend_tokenizer
+        pieces = _read_pieces(backend)
+        kind = repr(backend.decoder)
+        if "WordPiece" in kind or not ("ByteLevel" in kind or "ByteFallback" in kind or "Metaspace" in kind):
+            raise ConfigurationError(
+                f"cannot tell which bytes the tokens of a {kind.partition('(')[0] or 'plain'} tokenizer spell",
+                hint="use a byte-level BPE or SentencePiece-style tokenizer",
+            )
+        decode = _decode_byte_level if "ByteLevel" in kind else _decode_fallback
+        added = tokenizer.added_tokens_decoder
+        controls = {t.content: i for i, t in added.items() if t.special or _CONTROL.fullmatch(t.content)}
+        if end_ids is None:
+            end_ids = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        num = max(len(pieces), size or 0)
+        token_bytes: list[bytes | None] = [None if p is None else decode(p) for p in pieces]
+        token_bytes += [None] * (num - len(pieces))
+        for i, token in added.items():
+            token_bytes[i] = None if _PLACEHOLDER.fullmatch(token.content) else token.content.encode()
+        for i in controls.values():
+            token_bytes[i] = None
+        _drop_doubles(token_bytes, pieces)
+        return cls(token_bytes, end_ids, controls, encoder=_make_encoder(backend, list(added.values())))
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Cut a literal into its canonical tokens.
+
+        Raises:
+            ConfigurationError: The vocabulary cannot spell it.
+        """
+        if text not in self._literals:
+            if len(self._literals) > _MAX_CACHED_LITERALS:
+                self._literals.clear()
+            self._literals[text] = self._encode(text)
+        ids = self._literals[text]
+        if ids is None:
+            raise ConfigurationError(f"the vocabulary cannot spell {text!r}")
+        return ids
+
+    def _encode(self, text: str) -> tuple[int, ...] | None:
+        if self._encoder is not None:
+            ids = tuple(self._encoder(text))
+            if b"".join(self._spell(i) for i in ids) == text.encode():
+                return ids
+        return self._encode_longest(text.encode())
+
+    def _spell(self, token: int) -> bytes:
+        return b"\xff" if token in self.end_ids else self.token_bytes[token] or b"\xff"
+
+    def _encode_longest(self, data: bytes) -> tuple[int, ...] | None:
+        """Take the longest token each time, going back where that ends nowhere."""
+        ids_by_bytes, longest = self._ids_by_bytes
+        dead: set[int] = set()
+        path: list[tuple[int, int]] = []  # token, where it ends
+        at, limit = 0, longest
+        while at < len(data):
+            for end in range(min(len(data), at + limit), at, -1):
+                token = ids_by_bytes.get(data[at:end])
+                if token is not None and end not in dead:
+                    path.append((token, end))
+                    at, limit = end, longest
+                    break
+            else:
+                dead.add(at)
+                if not path:
+                    return None
+                _, end = path.pop()
+                at = path[-1][1] if path else 0
+                limit = end - at - 1
+        return tuple(token for token, _ in path)
+
+    @cached_property
+    def _ids_by_bytes(self) -> tuple[dict[bytes, int], int]:
+        table: dict[bytes, int] = {}
+        for token, data in enumerate(self.token_bytes):
+            if data and token not in self.end_ids:
+                table.setdefault(data, token)
+        return table, max(map(len, table), default=0)
+
+    @cached_property
+    def trie(self) -> Trie:
+        """The text tokens as a trie."""
+        table = self._ids_by_bytes[0]
+        ordered = sorted(table)
+        flat = np.frombuffer(b"".join(ordered), np.uint8)
+        offsets = np.zeros(len(ordered) + 1, np.int64)
+        np.cumsum([len(data) for data in ordered], out=offsets[1:])
+        tokens = np.array([table[data] for data in ordered], np.int32)
+        return Trie(*build_trie(flat, offsets, tokens))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything that a token table depends on."""
+        digest = hashlib.blake2b(digest_size=16)
+        for i, data in enumerate(self.token_bytes):
+            usable = data if data is not None and i not in self.end_ids else None
+            digest.update(b"\x01\x00" if usable is None else len(usable).to_bytes(4, "big") + usable)
+        return digest.hexdigest()
+
+
+def _read_pieces(backend: Any) -> list[str | None]:
+    """Give the piece of each id; holes are ``None``."""
+    vocabulary = backend.get_vocab(with_added_tokens=True)
+    pieces: list[str | None] = [None] * (max(vocabulary.values()) + 1)
+    for piece, token in vocabulary.items():
+        pieces[token] = piece
+    return pieces
+
+
+def _decode_fallback(piece: str) -> bytes:
+    match = _BYTE.fullmatch(piece)
+    return bytes([int(match[1], 16)]) if match else piece.replace("▁", " ").encode()
+
+
+@lru_cache(maxsize=1)
+def _byte_level_alphabet() -> dict[str, int]:
+    """Give the bytes that GPT-2's printable characters stand for."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in set(plain)]
+    return {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(others)}
+
+
+def _decode_byte_level(piece: str) -> bytes:
+    alphabet = _byte_level_alphabet()
+    if any(c not in alphabet for c in piece):
+        return piece.encode()
+    return bytes(alphabet[c] for c in piece)
+
+
+def _drop_doubles(token_bytes: list[bytes | None], pieces: list[str | None]) -> None:
+    """Take a byte-fallback token out where a proper token spells the same byte."""
+    spelt = {data for data, piece in zip(token_bytes, pieces, strict=False) if data and not _BYTE.fullmatch(piece or "")}
+    for token, piece in enumerate(pieces):
+        if piece and _BYTE.fullmatch(piece) and token_bytes[token] in spelt:
+            token_bytes[token] = None
+
+
+def _make_encoder(backend: Any, added: list[Any]) -> Encoder:
+    """Cut text as the tokenizer does, but never into a control token that is spelt out in it."""
+    specials = sorted((t.content for t in added if t.special or _CONTROL.fullmatch(t.content)), key=len, reverse=True)
+    pattern = re.compile("(?=" + "|".join(map(re.escape, specials)) + ")") if specials else None
+
+    def encode(text: str) -> list[int]:
+        cuts = [m.start() + 1 for m in pattern.finditer(text)] if pattern and ("<" in text or "[" in text) else []
+        ids: list[int] = []
+        for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
+            if start < end:
+                ids += backend.encode(text[start:end], add_special_tokens=False).ids
+        return ids
+
+    return encode
+
