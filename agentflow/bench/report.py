@@ -132,9 +132,10 @@ def _cell(name: str, summary: Summary) -> str:
     if name in DIFFUSION_ONLY and not summary.usage.denoising_steps:
         return "-"
     measure = summary.measures[name]
+    if name in PERCENT and measure.interval is None:
+        return "-"
     if name == "success_rate":
-        head = f"{summary.num_solved}/{summary.num_tasks}"
-        return f"{head} ({_range(measure, is_percent=True)})" if measure.interval else head
+        return f"{summary.num_solved}/{summary.num_tasks} ({_range(measure, is_percent=True)})"
     value = f"{100 * measure.value:.1f} %" if name in PERCENT or name.endswith("_share") else _short(measure.value)
     is_percent = name in PERCENT
     has_range = measure.interval is not None and not name.endswith("_share")

@@ -31,6 +31,10 @@ MODES: Final[dict[ModeName, str]] = {
 
 DEFAULT_MODES: Final = "diffusion,unconstrained,left-to-right"
 
+NUM_WARM_UP_TASKS: Final = 2
+WARM_UP_SEED: Final = -1
+"""Seed of the suite that the warm-up is taken from: its tasks are not among those that are measured."""
+
 DEADLINE_S: Final = 10.0
 """Deadline of the goodput."""
 
@@ -63,12 +67,13 @@ def bench(
 def measure(
     tasks: tuple[BenchTask, ...], modes: tuple[ModeName, ...], seeds: tuple[int, ...], *, model: str, console: Console
 ) -> Report:
-    """Run the suite once for every mode and seed, after a warm-up, and say how far it is."""
+    """Run the suite once for every mode and seed, after a warm-up on other tasks, and say how far it is."""
     import anyio
 
     from agentflow.bench.harness import run_suite, run_task
     from agentflow.bench.machine import this_machine
     from agentflow.bench.report import Report, header_lines
+    from agentflow.bench.suite import make_suite
 
     records: dict[str, list[TaskRecord]] = {}
     report = Report(
@@ -78,7 +83,8 @@ def measure(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     async def run(mode: Mode) -> list[TaskRecord]:
-        await run_task(tasks[0], mode, seed=seeds[0])  # warm-up: caches, compiled kernels
+        for task in make_suite(NUM_WARM_UP_TASKS, seed=WARM_UP_SEED):
+            await run_task(task, mode, seed=0)
         return await run_suite(tasks, mode, seeds=seeds, on_record=lambda record: _print_record(console, record))
 
     for name in modes:
