@@ -170,6 +170,11 @@ class Agent(Generic[DepsT, OutputT]):
         return self._tools
 
     @property
+    def model(self) -> ModelSource:
+        """The model, or its name."""
+        return self._model
+
+    @property
     def approver(self) -> Approver | None:
         """Who is asked before a tool that needs approval runs."""
         return self._approve

@@ -34,6 +34,7 @@ def describe(job: Job, transcript: Transcript) -> RunRecord:
         num_history=transcript.num_history,
         settings=job.settings,
         started_at=time.time(),
+        parent_id=job.run_id.rpartition(".")[0] if job.depth else None,
     )
 
 

@@ -1,6 +1,6 @@
 """`Journal`: runs and their events in one SQLite file.
 
-    runs(run_id, agent, task, model, messages, num_history, settings, started_at, reason, forked_from)
+    runs(run_id, agent, task, model, messages, num_history, settings, started_at, reason, parent_id, forked_from)
     events(run_id, number, kind, body)      in order; the last one of a finished run is RunFinished
 
 The file is written ahead (WAL). With the default settings a record survives the death of the process at any moment;
@@ -43,7 +43,8 @@ from agentflow.types import GenerationSettings, Message
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS runs (
     run_id TEXT PRIMARY KEY, agent TEXT NOT NULL, task TEXT NOT NULL, model TEXT NOT NULL, messages TEXT NOT NULL,
-    num_history INTEGER NOT NULL, settings TEXT NOT NULL, started_at REAL NOT NULL, reason TEXT, forked_from TEXT
+    num_history INTEGER NOT NULL, settings TEXT NOT NULL, started_at REAL NOT NULL, reason TEXT, parent_id TEXT,
+    forked_from TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
     run_id TEXT NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE, number INTEGER NOT NULL,
@@ -71,6 +72,7 @@ class RunRecord:
         settings: How it generates.
         started_at: Unix time of its start.
         reason: How it ended; `None` while it runs and after its process died.
+        parent_id: The run in which it is nested, if it is.
         forked_from: The run that it was forked from, if it was.
     """
 
@@ -83,6 +85,7 @@ class RunRecord:
     settings: GenerationSettings
     started_at: float
     reason: str | None = None
+    parent_id: str | None = None
     forked_from: str | None = None
 
     @property
@@ -144,6 +147,7 @@ class Journal:
             encode_settings(record.settings),
             record.started_at,
             record.reason,
+            record.parent_id,
             record.forked_from,
         )
         with self._lock, self._failing("written"):
@@ -278,7 +282,7 @@ class Journal:
             raise JournalError(f"the journal {self.path} cannot be {verb}: {error}") from error
 
 
-def _read_record(row: tuple[str, str, str, str, str, int, str, float, str | None, str | None]) -> RunRecord:
+def _read_record(row: tuple[str, str, str, str, str, int, str, float, str | None, str | None, str | None]) -> RunRecord:
     return RunRecord(
         run_id=row[0],
         agent=row[1],
@@ -289,5 +293,6 @@ def _read_record(row: tuple[str, str, str, str, str, int, str, float, str | None
         settings=decode_settings(row[6]),
         started_at=row[7],
         reason=row[8],
-        forked_from=row[9],
+        parent_id=row[9],
+        forked_from=row[10],
     )
