@@ -3,11 +3,12 @@
 import dataclasses
 import subprocess
 import sys
-from typing import Literal, TypedDict
+from typing import Literal
 
 import anyio
 import pydantic
 import pytest
+from typing_extensions import TypedDict
 
 from agentflow.backend.diffusion.untrained import save_untrained_checkpoint
 from agentflow.errors import ConfigurationError, OutputValidationError, TruncatedOutputError

@@ -6,6 +6,7 @@ came out. It knows the tokenizer, the protocol and the constraint layer; it runs
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -131,12 +132,18 @@ class TurnCodec:
         check_budget(constraint, constraint.start_state, num_tokens)
         return constraint
 
-    def piece(self, token_id: int) -> str:
-        """The text of one token by itself; part of a character shows as a replacement mark."""
-        content = self.vocabulary.token_bytes[token_id]
-        if content is None:
-            return str(self.tokenizer.convert_ids_to_tokens(token_id))
-        return content.decode("utf-8", errors="replace")
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """The text of each token; a character that is spread over several tokens stands with the last of them."""
+        pieces: list[str] = []
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        for token_id in token_ids:
+            content = self.vocabulary.token_bytes[token_id]
+            if content is None:
+                pieces.append(decoder.decode(b"", final=True) + str(self.tokenizer.convert_ids_to_tokens(token_id)))
+                decoder.reset()
+            else:
+                pieces.append(decoder.decode(content))
+        return pieces
 
     def read(self, token_ids: Sequence[int], request: GenerationRequest, usage: Usage) -> Generation:
         """The turn that was written.

@@ -142,8 +142,10 @@ async def test_drafts_arrive_in_the_event_loop_in_order(backend):
         drafts.append(draft)
         threads.add(threading.get_ident())
 
-    generation = await backend.generate(ask(schema=PERSON, seed=1), on_draft=on_draft)
+    numbers = {"type": "array", "items": {"type": "integer"}, "minItems": 12, "maxItems": 12}
+    generation = await backend.generate(ask(schema=numbers, seed=1), on_draft=on_draft)
 
+    assert generation.usage.num_canvases == 2
     assert threads == {threading.get_ident()}
     assert [(draft.canvas_index, draft.step) for draft in drafts] == sorted(
         (draft.canvas_index, draft.step) for draft in drafts
@@ -192,10 +194,11 @@ async def test_what_cannot_work_fails_before_the_first_step(backend):
         await backend.generate(ask("word " * 4096))
     with pytest.raises(ContextLengthError, match="together more than the context"):
         await backend.generate(ask(max_new_tokens=4090))
+    many = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
     with pytest.raises(UnsupportedSchemaError) as unsupported:
-        await backend.generate(ask(schema={"type": "object", "properties": {"a": {"not": {"type": "string"}}}}))
-    assert unsupported.value.keyword == "not"
-    assert unsupported.value.pointer.startswith("/properties/a")
+        await backend.generate(ask(schema={"type": "object", "properties": {"a": many}}))
+    assert unsupported.value.keyword == "uniqueItems"
+    assert unsupported.value.pointer == "/properties/a"
 
     assert backend.statistics().num_prefills == 0
 

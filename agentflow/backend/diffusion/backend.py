@@ -111,7 +111,7 @@ class DiffusionBackend:
             "clamped" if is_forced else "accepted" if is_accepted else "open"
             for is_accepted, is_forced in zip(view.is_accepted.tolist(), view.is_forced.tolist(), strict=True)
         ]
-        pieces = [self.codec.piece(token) for token in tokens]
+        pieces = self.codec.pieces(tokens)
         length = _num_shown(tokens, states, row)
         return Draft(
             canvas_index=view.canvas_index,

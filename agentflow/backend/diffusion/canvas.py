@@ -60,7 +60,8 @@ class Row:
         max_new_tokens: Budget of the turn, the end token included.
         end_ids: Tokens that end a turn.
         config: How to denoise.
-        generator: Source of every draw of this row, on the device of the network.
+        generator: Source of noise and of free draws, on the device of the network.
+        host_generator: Source of joint draws, on the CPU; the same where the network is there.
         constraint: Automaton that the turn must follow, or ``None``.
         state: State of the automaton after the committed tokens.
         observe: Told about every step of the row.
@@ -87,12 +88,18 @@ class Row:
     counts: RowCounts = field(default_factory=RowCounts)
     is_finished: bool = False
     failure: AgentflowError | None = None
+    host_generator: Generator = field(init=False)
     context: Context = field(init=False)
     tokens: Tensor = field(init=False)
     signal: Tensor = field(init=False)
     best: Tensor = field(init=False)
     step: int = field(default=0, init=False)
     num_unchanged: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Give joint draws a generator of their own where the network is on another device."""
+        is_on_host = self.generator.device.type == "cpu"
+        self.host_generator = self.generator if is_on_host else Generator().manual_seed(self.generator.initial_seed())
 
     @property
     def num_tokens_left(self) -> int:

@@ -14,7 +14,6 @@ to the best string, which favours short values while positions are uncertain.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from agentflow.backend.diffusion.canvas import CanvasView, Row
 from agentflow.backend.diffusion.denoiser import ContextBatch, Denoiser
 from agentflow.backend.diffusion.sampler import accept_by_entropy, draw_noise, draw_tokens, temperatures
 from agentflow.constraint import Posterior, condition
-from agentflow.errors import AgentflowError, BackendError
+from agentflow.errors import AgentflowError, BackendError, ConfigurationError
 
 
 class Beliefs(NamedTuple):
@@ -36,7 +35,8 @@ class Beliefs(NamedTuple):
         probs: Distribution of every position, conditioned where the row has a constraint, ``(B, L, V)`` float32.
         entropies: Its entropy in nats, ``(B, L)`` float32.
         draw: One draw per row, joint where the row has a constraint, ``(B, L)`` int64.
-        argmax: The most probable token of every position under the network alone, ``(B, L)`` int64.
+        argmax: The most probable token of every position under the network alone, where a row may need it, ``(B, L)``
+            int64.
         is_forced: Where the constraint leaves no choice, ``(B, L)`` bool.
         is_tail: Behind the drawn end or the budget of a row with a constraint, ``(B, L)`` bool.
         posteriors: One per row, ``None`` without a constraint.
@@ -104,48 +104,48 @@ def believe(logits: Tensor, rows: Sequence[Row]) -> Beliefs:
         logits: ``(B, L, V)`` float32.
         rows: The rows, for their constraints and generators.
     """
-    probs = torch.softmax(logits, dim=-1)  # (B, L, V)
     log_probs = logits - logits.logsumexp(dim=-1, keepdim=True)  # (B, L, V)
-    argmax = logits.argmax(dim=-1)  # (B, L)
-    entropies = -(log_probs * probs).sum(dim=-1)  # (B, L)
+    if any(row.constraint is None or row.num_tokens_left < logits.shape[1] for row in rows):
+        probs = torch.softmax(logits, dim=-1)  # (B, L, V)
+        entropies = -(log_probs * probs).sum(dim=-1)  # (B, L)
+        argmax = logits.argmax(dim=-1)  # (B, L)
+    else:  # every position is going to be conditioned
+        probs, entropies = torch.empty_like(logits), torch.empty_like(logits[..., 0])  # (B, L, V), (B, L)
+        argmax = torch.zeros_like(entropies, dtype=torch.long)  # (B, L)
     draw = argmax.clone()  # (B, L)
     is_forced, is_tail = torch.zeros_like(draw, dtype=torch.bool), torch.zeros_like(draw, dtype=torch.bool)  # (B, L)
-    posteriors: list[Posterior | None] = []
+    beliefs = Beliefs(probs, entropies, draw, argmax, is_forced, is_tail, [None] * len(rows))
     for i, row in enumerate(rows):
         if row.constraint is None:
             draw[i] = draw_tokens(probs[i : i + 1], [row.generator])[0]
-            posteriors.append(None)
             continue
+        started = time.perf_counter()
         try:
-            posterior = _condition_row(log_probs[i : i + 1], row)
+            _condition_row_inplace(beliefs, i, log_probs[i : i + 1], row)
         except AgentflowError as error:
+            probs[i] = 1 / probs.shape[-1]
             row.fail(error)
-            posteriors.append(None)
-            continue
-        length = posterior.entropies.shape[1]
-        probs[i, :length] = posterior.log_marginals()[0].exp()
-        entropies[i, :length] = posterior.entropies[0]
-        draw[i, :length] = posterior.sample(row.generator)[0]
-        is_forced[i, :length] = posterior.is_forced[0]
-        is_tail[i] = _tail(draw[i], length, row)
-        posteriors.append(posterior)
-    return Beliefs(probs, entropies, draw, argmax, is_forced, is_tail, posteriors)
+        row.counts.constraint_time_s += time.perf_counter() - started
+    return beliefs
 
 
-def _condition_row(log_probs: Tensor, row: Row) -> Posterior:
-    """Condition the part of the canvas that the budget leaves; what is behind it is never committed."""
+def _condition_row_inplace(beliefs: Beliefs, index: int, log_probs: Tensor, row: Row) -> None:
+    """Condition the part of a canvas that the budget leaves; what is behind it is never committed."""
     assert row.constraint is not None  # noqa: S101 - the caller's invariant
-    started = time.perf_counter()
     length = min(log_probs.shape[1], row.num_tokens_left)
-    posterior = condition(
-        log_probs[:, :length], [row.constraint], [row.state], num_tokens_left=[row.num_tokens_left - length]
-    )
-    log_partition = float(posterior.log_partition[0])
-    if not math.isfinite(log_partition):
-        raise BackendError(f"the network gives no valid turn any probability (log Z = {log_partition})")
-    row.counts.log_partition += log_partition
-    row.counts.constraint_time_s += time.perf_counter() - started
-    return posterior
+    try:
+        posterior = condition(
+            log_probs[:, :length], [row.constraint], [row.state], num_tokens_left=[row.num_tokens_left - length]
+        )
+    except ConfigurationError as error:
+        raise BackendError(f"the network gives no valid turn any probability: {error.message}") from error
+    row.counts.log_partition += float(posterior.log_partition[0])
+    beliefs.probs[index, :length] = posterior.log_marginals()[0].exp().to(beliefs.probs)
+    beliefs.entropies[index, :length] = posterior.entropies[0].to(beliefs.entropies)
+    beliefs.draw[index, :length] = posterior.sample(row.host_generator)[0].to(beliefs.draw)
+    beliefs.is_forced[index, :length] = posterior.is_forced[0]
+    beliefs.is_tail[index] = _tail(beliefs.draw[index], length, row)
+    beliefs.posteriors[index] = posterior
 
 
 def _tail(tokens: Tensor, length: int, row: Row) -> Tensor:
