@@ -18,7 +18,7 @@ from agentflow.errors import ConfigurationError, ExternalError, ToolExecutionErr
 from agentflow.events import CallFinished, CallProgressed, CallReady, CallRunning
 from agentflow.executor.approval import Approver, ask
 from agentflow.executor.invoke import invoke
-from agentflow.executor.results import MAX_RESULT_CHARS, to_json_value, truncate
+from agentflow.executor.results import MAX_RESULT_CHARS, repair, to_json_value, truncate
 from agentflow.tool import Progress, RunContext, Tool
 from agentflow.types import JsonValue, ToolCall, ToolResult
 
@@ -118,7 +118,7 @@ class Executor:
                 content = await _run_tool(tool, arguments, replace(context, call=call))
             result = ToolResult(call.id, call.name, truncate(content, max_chars=self._max_result_chars))
         except ExternalError as error:
-            result = ToolResult(call.id, call.name, error.message, is_error=True)
+            result = ToolResult(call.id, call.name, repair(error.message), is_error=True)
         duration_s = time.perf_counter() - started_s
         context.emit(CallFinished(**_origin(context), call=call, result=result, duration_s=duration_s))
         return result

@@ -28,7 +28,11 @@ def to_json_value(value: Any, *, tool_name: str) -> JsonValue:
         ToolExecutionError: It cannot be said in JSON.
     """
     try:
-        return _clean(to_jsonable_python(value, inf_nan_mode="strings"), depth=0)
+        try:
+            plain = to_jsonable_python(value, inf_nan_mode="strings")
+        except UnicodeEncodeError:  # pydantic takes lone surrogates in values, but not in keys
+            plain = to_jsonable_python(_repair_keys(value), inf_nan_mode="strings")
+        return _clean(plain, depth=0)
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         raise ToolExecutionError(
             f"{tool_name} ran, but returned a {type(value).__name__} that cannot be sent as JSON: {error}"
@@ -39,9 +43,9 @@ def _clean(value: Any, *, depth: int) -> JsonValue:
     if depth > MAX_DEPTH:
         raise ValueError(f"it nests deeper than {MAX_DEPTH}")
     if isinstance(value, str):
-        return _repair(value)
+        return repair(value)
     if isinstance(value, Mapping):
-        return {_repair(str(key)): _clean(item, depth=depth + 1) for key, item in value.items()}
+        return {repair(str(key)): _clean(item, depth=depth + 1) for key, item in value.items()}
     if isinstance(value, list):
         return [_clean(item, depth=depth + 1) for item in value]
     if isinstance(value, float) and not -float("inf") < value < float("inf"):
@@ -49,7 +53,13 @@ def _clean(value: Any, *, depth: int) -> JsonValue:
     return value  # type: ignore[no-any-return] # pydantic leaves only None, bool, int and float
 
 
-def _repair(text: str) -> str:
+def _repair_keys(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {repair(key) if isinstance(key, str) else key: _repair_keys(item) for key, item in value.items()}
+    return [_repair_keys(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def repair(text: str) -> str:
     """Replace lone surrogates, which no encoder accepts."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 

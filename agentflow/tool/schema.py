@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,6 +12,10 @@ _VALUE_KEYWORDS = frozenset({"default", "const", "enum", "examples"})  # their v
 _NAME_MAPS = frozenset({"properties", "$defs", "patternProperties"})  # their keys are names, not keywords
 _MAX_PROBLEMS = 8
 _MAX_SHOWN_CHARS = 80
+
+
+_shorten = reprlib.Repr()
+_shorten.maxlevel, _shorten.maxstring, _shorten.maxother = 3, _MAX_SHOWN_CHARS, _MAX_SHOWN_CHARS
 
 
 class _PlainJsonSchema(GenerateJsonSchema):
@@ -55,7 +60,4 @@ def _describe(detail: Any, root: str) -> str:
         return f"{place} is required and missing"
     if detail["type"] == "extra_forbidden":
         return f"{place} is not known here"
-    given = repr(detail["input"])
-    if len(given) > _MAX_SHOWN_CHARS:
-        given = given[:_MAX_SHOWN_CHARS] + "..."
-    return f"{place}: {detail['msg']}, got {given}"
+    return f"{place}: {detail['msg']}, got {_shorten.repr(detail['input'])[: 2 * _MAX_SHOWN_CHARS]}"
