@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 import typer
 
-from agentflow.errors import ConfigurationError
+from agentflow.errors import ConfigurationError, MissingDependencyError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,7 +106,13 @@ def load_mode(name: ModeName, model: str) -> Mode:
     from agentflow.types import GenerationSettings
 
     if name == "left-to-right":
-        loaded = load_model(model, mode="autoregressive", mask="llguidance")
+        try:
+            loaded = load_model(model, mode="autoregressive", mask="llguidance")
+        except MissingDependencyError as error:
+            raise MissingDependencyError(
+                f"mode {name!r} compares with llguidance, which is not installed",
+                hint="pip install 'agentflow-diffusion[dev]', or leave the mode out with --modes",
+            ) from error
     elif name == "left-to-right-own-mask":
         loaded = load_model(model, mode="autoregressive")
     else:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from agentflow.cli.reading import read_json, read_prompt
+from agentflow.errors import ConfigurationError, SchemaBudgetError
 
 
 def decode(
@@ -24,5 +25,9 @@ def decode(
     from agentflow.types import GenerationSettings
 
     settings = GenerationSettings(seed=seed, max_new_tokens=max_tokens)
-    value = load_model(model).decode_sync(loaded_schema, text, settings=settings)
+    with load_model(model) as loaded:
+        try:
+            value = loaded.decode_sync(loaded_schema, text, settings=settings)
+        except SchemaBudgetError as error:
+            raise ConfigurationError(error.message, hint="raise --max-tokens") from error
     typer.echo(json.dumps(value, ensure_ascii=False))

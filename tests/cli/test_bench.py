@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from agentflow.bench.harness import Mode
 from agentflow.bench.suite import make_suite
 from agentflow.cli import bench
 from agentflow.cli.app import main
+from agentflow.errors import MissingDependencyError
 from agentflow.types import GenerationRequest, ToolMessage
 
 
@@ -68,3 +70,13 @@ def test_a_whole_run(monkeypatch):
     }
     assert "suite assistant, 8 tasks, seeds 0, 1" in stream.getvalue()
     assert stream.getvalue().count("  solved  ") == 32
+
+
+@pytest.mark.slow
+def test_a_missing_llguidance_is_told_with_its_cure(checkpoint, monkeypatch):
+    """Whoever has not installed the extra learns its name, and how to do without."""
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    with pytest.raises(MissingDependencyError) as caught:
+        bench.load_mode("left-to-right", checkpoint)
+    assert "agentflow-diffusion[dev]" in caught.value.hint
+    assert "--modes" in caught.value.hint
