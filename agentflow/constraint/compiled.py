@@ -137,6 +137,13 @@ class Constraint:
             mask[self.label_atoms[self.label_begin[label] : self.label_begin[label + 1]]] = True
         return mask[self.token_atom]
 
+    def has_one_token(self, state: int) -> bool:
+        """Say whether one token alone may come next."""
+        edges = slice(int(self.row[state]), int(self.row[state + 1]))
+        labels = np.unique(self.edge_label[edges])
+        atoms = [self.label_atoms[self.label_begin[label] : self.label_begin[label + 1]] for label in labels]
+        return int(self.atom_size[np.unique(np.concatenate(atoms))].sum()) == 1
+
     def _step(self, state: int, token: int) -> int:
         if not 0 <= token < len(self.token_atom):
             return -1

@@ -252,7 +252,6 @@ def test_beliefs_are_the_conditioned_ones(codec):
     assert beliefs.probs[0, 0, inside].sum() == pytest.approx(1, abs=1e-4)
     assert beliefs.entropies[0, 0] < beliefs.entropies[1, 0]
     torch.testing.assert_close(beliefs.probs[1], expected[1])
-    assert not beliefs.is_forced[1].any()
     assert not beliefs.is_tail[1].any()
 
 

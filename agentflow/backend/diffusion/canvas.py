@@ -26,7 +26,7 @@ class CanvasView(NamedTuple):
     Attributes:
         tokens: Token ids, int64; open positions hold noise.
         is_accepted: Positions that the sampler keeps, bool.
-        is_forced: Positions at which the schema leaves no choice, bool.
+        is_forced: Kept positions at which the schema leaves no choice after what stands before them, bool.
         step: Steps done, from 1.
         canvas_index: Which canvas of the turn, from 0.
         is_committed: Whether the tokens are final.

@@ -37,7 +37,6 @@ class Beliefs(NamedTuple):
         draw: One draw per row, joint where the row has a constraint, ``(B, L)`` int64.
         argmax: The most probable token of every position under the network alone, where a row may need it, ``(B, L)``
             int64.
-        is_forced: Where the constraint leaves no choice, ``(B, L)`` bool.
         is_tail: Behind the drawn end or the budget of a row with a constraint, ``(B, L)`` bool.
         posteriors: One per row, ``None`` without a constraint.
     """
@@ -46,7 +45,6 @@ class Beliefs(NamedTuple):
     entropies: Tensor
     draw: Tensor
     argmax: Tensor
-    is_forced: Tensor
     is_tail: Tensor
     posteriors: list[Posterior | None]
 
@@ -81,9 +79,9 @@ def denoise_step(denoiser: Denoiser, rows: Sequence[Row], batch: ContextBatch) -
     for i, row in enumerate(rows):
         if row.failure is not None:
             continue
-        _show(row, row.tokens, is_accepted[i], beliefs.is_forced[i], is_committed=False)
+        _show(row, row.tokens, is_accepted[i], beliefs.draw[i], is_committed=False)
         if (canvas := chosen[i]) is not None:
-            _show(row, canvas, torch.ones_like(is_accepted[i]), beliefs.is_forced[i], is_committed=True)
+            _show(row, canvas, torch.ones_like(is_accepted[i]), canvas, is_committed=True)
             row.commit(canvas.tolist(), denoiser)
     return [row for row, canvas in zip(rows, chosen, strict=True) if canvas is not None or row.failure is not None]
 
@@ -113,8 +111,8 @@ def believe(logits: Tensor, rows: Sequence[Row]) -> Beliefs:
         probs, entropies = torch.empty_like(logits), torch.empty_like(logits[..., 0])  # (B, L, V), (B, L)
         argmax = torch.zeros_like(entropies, dtype=torch.long)  # (B, L)
     draw = argmax.clone()  # (B, L)
-    is_forced, is_tail = torch.zeros_like(draw, dtype=torch.bool), torch.zeros_like(draw, dtype=torch.bool)  # (B, L)
-    beliefs = Beliefs(probs, entropies, draw, argmax, is_forced, is_tail, [None] * len(rows))
+    is_tail = torch.zeros_like(draw, dtype=torch.bool)  # (B, L)
+    beliefs = Beliefs(probs, entropies, draw, argmax, is_tail, [None] * len(rows))
     for i, row in enumerate(rows):
         if row.constraint is None:
             draw[i] = draw_tokens(probs[i : i + 1], [row.generator])[0]
@@ -143,7 +141,6 @@ def _condition_row_inplace(beliefs: Beliefs, index: int, log_probs: Tensor, row:
     beliefs.probs[index, :length] = posterior.log_marginals()[0].exp().to(beliefs.probs)
     beliefs.entropies[index, :length] = posterior.entropies[0].to(beliefs.entropies)
     beliefs.draw[index, :length] = posterior.sample(row.host_generator)[0].to(beliefs.draw)
-    beliefs.is_forced[index, :length] = posterior.is_forced[0]
     beliefs.is_tail[index] = _tail(beliefs.draw[index], length, row)
     beliefs.posteriors[index] = posterior
 
@@ -197,7 +194,23 @@ def _is_same_text(best: Tensor, row: Row) -> bool:
     return torch.equal(best[is_text], row.best[is_text])
 
 
-def _show(row: Row, tokens: Tensor, is_accepted: Tensor, is_forced: Tensor, *, is_committed: bool) -> None:
+def _show(row: Row, tokens: Tensor, is_accepted: Tensor, path: Tensor, *, is_committed: bool) -> None:
+    """Tell who watches; `path` is the string that the kept tokens are part of, ``(L,)``."""
     if row.observe is not None:
+        is_forced = is_accepted & _forced_along(path, row)  # (L,)
         index = row.counts.num_canvases - 1
         row.observe(CanvasView(tokens, is_accepted, is_forced, row.step, index, is_committed))
+
+
+def _forced_along(path: Tensor, row: Row) -> Tensor:
+    """Positions at which the constraint allows one token alone after what stands before it in `path`, ``(L,)`` bool."""
+    is_forced = torch.zeros_like(path, dtype=torch.bool)  # (L,)
+    if row.constraint is None:
+        return is_forced
+    state = row.state
+    for i, token in enumerate(path.tolist()[: row.num_tokens_left]):
+        if row.constraint.is_accepting(state):
+            break
+        is_forced[i] = row.constraint.has_one_token(state)
+        state = row.constraint.advance(state, [token])
+    return is_forced
