@@ -112,7 +112,8 @@ class _Assembler:
         self._fragment_names: dict[int, int] = {}
         self._edges = _Edges()
         self._bulk: list[tuple[IntArray, IntArray, IntArray]] = []
-        self._bases: dict[int, int] = {}
+        self._edge_label_cache: dict[int, IntArray] = {}
+        self._rests: dict[tuple[Nodes, bytes], set[int]] = {}
 
     def run(self) -> TokenAutomaton:
         self._state(_Key(frozenset({START_NODE}), None, 0), is_closed=False)
@@ -236,9 +237,12 @@ class _Assembler:
             return [(*before, end) for end in sorted(self._vocabulary.end_ids)]
         return [self._tokens(run)]
 
-    def _follow_rest(self, nodes: Iterable[int], rest: bytes) -> set[int]:
+    def _follow_rest(self, nodes: Nodes, rest: bytes) -> set[int]:
         """Give the nodes behind `rest`, the bytes that a token spells beyond the end of a slot."""
-        found: set[int] = set()
+        found = self._rests.get((nodes, rest))
+        if found is not None:
+            return found
+        found = self._rests[nodes, rest] = set()
         text = rest.decode()
         for node in self._close(nodes)[0]:
             for run, target in self._graph.runs[node] if node >= 0 else ():
@@ -282,17 +286,23 @@ class _Assembler:
     def _label(self, fragment: int, cell: int, without: frozenset[int] = frozenset()) -> int:
         return self._labels.setdefault(Label(fragment, cell, without), len(self._labels))
 
-    def _cell_labels(self, fragment: Fragment) -> IntArray:
-        """Give the label of each cell (or, without a partition, of each token that is used)."""
+    def _edge_labels(self, fragment: Fragment) -> IntArray:
+        """Give the label of each of a fragment's edges, those of cells first."""
+        if id(fragment) in self._edge_label_cache:
+            return self._edge_label_cache[id(fragment)]
         name = self._fragment_name(fragment)
-        if fragment.partition is None:
-            used, inverse = np.unique(fragment.cell, return_inverse=True)
-            return np.array([self._label(-1, token) for token in used.tolist()], np.int32)[inverse]
-        if name not in self._bases:
-            numbers = [self._label(name, cell) for cell in range(len(fragment.representatives))]
-            self._bases[name] = numbers[0]
-        labels = np.array([self._label(name, cell) for cell in range(len(fragment.representatives))], np.int32)
-        return labels[fragment.cell]
+        used, inverse = np.unique(fragment.cell, return_inverse=True)
+        labels = np.array([self._label(name, cell) for cell in used.tolist()], np.int32)[inverse]
+        if fragment.without:
+            states = {state for state, _ in fragment.without}
+            for edge in np.flatnonzero(np.isin(fragment.source, list(states))).tolist():
+                key = (int(fragment.source[edge]), int(fragment.cell[edge]))
+                if key in fragment.without:
+                    labels[edge] = self._label(name, key[1], fragment.without[key])
+        tokens, inverse = np.unique(fragment.token, return_inverse=True)
+        singles = np.array([self._label(-1, token) for token in tokens.tolist()], np.int32)[inverse]
+        self._edge_label_cache[id(fragment)] = np.append(labels, singles).astype(np.int32)
+        return self._edge_label_cache[id(fragment)]
 
     # ------------------------------------------------------------ rows
 
@@ -321,17 +331,20 @@ class _Assembler:
         taken: dict[int, set[int]] = {}
         for token, targets in literals.items():
             cell = fragment.cell_of(token)
-            target = self._enter(key.block, block, row.get(cell, -1), targets)
-            if cell in row:
+            target = self._enter(key.block, block, row.step(token, cell), targets)
+            if cell in row.cells:
                 taken.setdefault(cell, set()).add(token)
             self._add_edge(number, self._label(-1, token), target)
         name = self._fragment_name(fragment)
-        for cell, code in row.items():
+        for cell, code in row.cells.items():
             target = self._enter(key.block, block, code, set())
-            if target >= 0 and fragment.partition is not None:
-                self._add_edge(number, self._label(name, cell, frozenset(taken.get(cell, ()))), target)
-            elif target >= 0 and cell not in literals:
-                self._add_edge(number, self._label(-1, cell), target)
+            if target >= 0:
+                without = row.without.get(cell, frozenset()).union(taken.get(cell, ()))
+                self._add_edge(number, self._label(name, cell, without), target)
+        for token, code in row.tokens.items():
+            target = self._enter(key.block, block, code, set()) if token not in literals else -1
+            if target >= 0:
+                self._add_edge(number, self._label(-1, token), target)
 
     def _enter(self, key: _BlockKey, block: _Block, code: int, targets: set[int]) -> int:
         """Give the state after a token that moves the block by `code` and literals to `targets`; -1 is dead."""
@@ -342,7 +355,7 @@ class _Assembler:
             return self._state(_Key(literal, key, code))
         if code <= -2:  # noqa: PLR2004 - codes of exits
             label, rest = block.fragment.exits[-2 - code]
-            targets = targets | self._follow_rest(self._behind(block, label), rest)
+            targets = targets | self._follow_rest(frozenset(self._behind(block, label)), rest)
         return self._state(_Key(frozenset(targets), None, 0), is_closed=False) if targets else -1
 
     def _write_block(self, key: _BlockKey) -> None:
@@ -350,10 +363,13 @@ class _Assembler:
         block = self._blocks[key]
         fragment, base = block.fragment, block.base
         targets = [self._enter(key, block, -2 - i, set()) for i in range(len(fragment.exits))]
-        destination = np.append(np.array(targets, np.int32), -1)[np.where(fragment.target <= -2, -2 - fragment.target, -1)]  # noqa: PLR2004
-        destination = np.where(fragment.target >= 0, fragment.target + base, destination)
+        by_code = np.array([*targets, -1], np.int32)
+        after = np.append(fragment.target, fragment.token_target)
+        destination = np.where(after >= 0, after + base, by_code[np.where(after <= -2, -2 - after, -1)])  # noqa: PLR2004
         alive = destination >= 0
-        self._bulk.append((fragment.source[alive] + base, self._cell_labels(fragment)[alive], destination[alive].astype(np.int32)))
+        source = np.append(fragment.source, fragment.token_source) + base
+        labels = self._edge_labels(fragment)
+        self._bulk.append((source[alive].astype(np.int32), labels[alive], destination[alive].astype(np.int32)))
         for label in np.unique(fragment.labels).tolist():
             if label:
                 self._write_exits(block, label)

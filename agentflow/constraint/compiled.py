@@ -1,7 +1,7 @@
 """A compiled constraint: a deterministic token automaton, pruned and packed for the trellis.
 
 States that cannot reach the end are gone, so every state has a way to finish, and knows how many tokens the
-shortest one takes. After an end token the automaton rests in its final state, which takes any token.
+shortest one takes. After an end token the automaton rests in its final state, which takes any token (or the vocabulary's tail token).
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class Constraint:
 
         Control tokens cannot be asked for; use `accepts` for outputs that hold them.
         """
-        table, longest = self.vocabulary._ids_by_bytes  # noqa: SLF001 - a friend
+        table, longest = self.vocabulary.ids_by_bytes
         layers: list[dict[int, tuple[int, int, int]]] = [{} for _ in range(len(data) + 1)]
         layers[0][0] = (0, -1, -1)
         for at in range(len(data)):
@@ -207,6 +207,12 @@ class Constraint:
     def atom_size(self) -> npt.NDArray[np.int64]:
         """``(K,)``, tokens of each atom."""
         return np.bincount(self.token_atom, minlength=self.num_atoms)
+
+    @cached_property
+    def tokens_by_atom(self) -> tuple[IntArray, npt.NDArray[np.int64]]:
+        """Token ids sorted by atom ``(V,)``, and where those of each atom begin ``(K + 1,)``."""
+        order = np.argsort(self.token_atom, kind="stable").astype(np.int32)
+        return order, np.searchsorted(self.token_atom[order], np.arange(self.num_atoms + 1))
 
     @cached_property
     def edge_source(self) -> IntArray:
@@ -324,7 +330,7 @@ def _pack(automaton: TokenAutomaton, vocabulary: Vocabulary) -> Constraint:
     label = np.append(label, len(used))
     order = np.argsort(source, kind="stable")
     labels = [automaton.labels[i] for i in used.tolist()]
-    token_atom, num_atoms, begin, atoms = _atoms(labels, automaton.fragments, len(vocabulary))
+    token_atom, num_atoms, begin, atoms = _atoms(labels, automaton.fragments, vocabulary)
     return Constraint(
         vocabulary=vocabulary,
         row=np.searchsorted(source[order], np.arange(int(keep.sum()) + 1)),
@@ -340,18 +346,21 @@ def _pack(automaton: TokenAutomaton, vocabulary: Vocabulary) -> Constraint:
 
 
 def _atoms(
-    labels: Sequence[Label], fragments: Sequence[Fragment], num_tokens: int
+    labels: Sequence[Label], fragments: Sequence[Fragment], vocabulary: Vocabulary
 ) -> tuple[IntArray, int, npt.NDArray[np.int64], IntArray]:
     """Find the coarsest partition of which every label is a union; tokens named one by one are atoms of their own.
 
     Returns:
-        Atom of each token, number of atoms, and the atoms of each label with a last one that holds them all.
+        Atom of each token, number of atoms, and the atoms of each label with a last one for the tail: the
+        vocabulary's own tail token, or everything.
     """
-    singles = np.array(sorted({x.cell for x in labels if x.fragment < 0}.union(*(x.without for x in labels))), np.int64)
+    tail = set() if vocabulary.tail_id is None else {vocabulary.tail_id}
+    named = tail.union((x.cell for x in labels if x.fragment < 0), *(x.without for x in labels))
+    singles = np.array(sorted(named), np.int64)
     names = sorted({x.fragment for x in labels if x.fragment >= 0})
     partitions = {name: fragments[name].partition for name in names}
     distinct = list({id(p): p for p in partitions.values() if p is not None}.values())
-    blocks, first = join(distinct) if distinct else (np.zeros(num_tokens, np.int32), np.zeros(1, np.int32))
+    blocks, first = join(distinct) if distinct else (np.zeros(len(vocabulary), np.int32), np.zeros(1, np.int32))
     token_atom = blocks.copy()
     token_atom[singles] = len(first) + np.arange(len(singles))
     members = np.concatenate([first, singles]).astype(np.int64)  # (K,) a token of each atom
@@ -371,7 +380,7 @@ def _atoms(
         if label.without:
             atoms = atoms[~np.isin(members[atoms], list(label.without)) | (atoms < len(first))]
         lists.append(atoms)
-    lists.append(np.arange(len(members), dtype=np.int32))
+    lists.append(np.array([single_atom[i] for i in tail], np.int32) if tail else np.arange(len(members), dtype=np.int32))
     label_begin = np.zeros(len(lists) + 1, np.int64)
     np.cumsum([len(atoms) for atoms in lists], out=label_begin[1:])
     return token_atom, len(members), label_begin, np.concatenate(lists)

@@ -31,7 +31,7 @@ OnUnsupported: TypeAlias = Literal["raise", "check"]
 _CALL_START, _CALL_END = Control("<|tool_call>"), Control("<tool_call|>")
 _TURN_END, _RESPONSE_START = Control("<turn|>"), Control("<|tool_response>")
 _CHANNEL_START, _CHANNEL_END = Control("<|channel>"), Control("<channel|>")
-_SOFT_NODES = 5_000
+_SOFT_NODES = 2_000
 
 
 @dataclass(frozen=True, eq=False)

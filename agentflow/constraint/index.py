@@ -24,11 +24,11 @@ from agentflow.constraint.automaton import BoolArray, CharDfa, IntArray, interse
 from agentflow.constraint.grounding import SpanNfa, SpanSpec, determinise_spans
 from agentflow.constraint.kernels import hash_columns, join_partitions, walk_tokens
 from agentflow.constraint.limits import spend
-from agentflow.constraint.surface_bytes import ByteDfa, Style, spell
+from agentflow.constraint.surface_bytes import ByteDfa, Style, escape, spell
 from agentflow.constraint.vocabulary import Vocabulary
 
-_STRING_EXIT = re.compile(rb'(.+?)("["\[\]{},:]*)', re.DOTALL)
-_NUMBER_EXIT = re.compile(rb'([-+.eE0-9]*[0-9])([,\]}]["\[\]{},:]*)')
+_STRING_EXIT = re.compile(rb'(.+?)("(?:|,|,"|:|:"|\}|\]))', re.DOTALL)
+_NUMBER_EXIT = re.compile(rb'([-+.eE0-9]*[0-9])([,\]}]"?)')
 _MAX_COUNTED = 256
 _MAX_UNIT_LENGTH = 4096
 DEAD = -1
@@ -43,17 +43,19 @@ class SlotSpec:
         minimum: Fewest characters.
         maximum: Most characters, or ``None``.
         style: How characters are spelt.
+        without: Single strings that may not stand there, the names of declared properties.
     """
 
     dfa: CharDfa
     minimum: int = 0
     maximum: int | None = None
     style: Style = "raw"
+    without: frozenset[str] = frozenset()
 
     @cached_property
     def key(self) -> tuple[object, ...]:
         """What makes two slots equal."""
-        return (self.dfa.key, self.minimum, self.maximum, self.style)
+        return (self.dfa.key, self.minimum, self.maximum, self.style, self.without)
 
 
 class Exit(NamedTuple):
@@ -63,43 +65,75 @@ class Exit(NamedTuple):
     rest: bytes
 
 
+class Row(NamedTuple):
+    """What may follow in one state of a fragment; targets as in `Fragment`."""
+
+    cells: dict[int, int]
+    tokens: dict[int, int]
+    without: dict[int, frozenset[int]]
+
+    def step(self, token: int, cell: int) -> int:
+        """Give the target of a token that lies in `cell`, `DEAD` where there is none."""
+        if token in self.tokens:
+            return self.tokens[token]
+        return DEAD if token in self.without.get(cell, ()) else self.cells.get(cell, DEAD)
+
+
 @dataclass(frozen=True, eq=False)
 class Fragment:
     """A slot's token automaton; state 0 is the start.
 
     Attributes:
-        num_states: Number of states.
         labels: ``(S,)`` int32, bit k: the k-th of the slot's sets accepts here.
-        partition: ``(V,)`` int32 cell of each token; cell 0 holds the tokens that are never allowed.
-        representatives: ``(C,)`` int32, one token of each cell (-1 for cell 0).
+        partition: ``(V,)`` int32 cell of each token; cell 0 holds the tokens that are never allowed. ``None``: no cells.
+        num_cells: Number of cells.
         source: ``(E,)`` int32 state of each edge, ascending.
-        cell: ``(E,)`` int32 its cell; where `partition` is ``None``, its token.
+        cell: ``(E,)`` int32 its cell.
         target: ``(E,)`` int32 next state; -2 - i is ``exits[i]``.
+        token_source: ``(T,)`` int32 state of each edge of a single token, ascending.
+        token: ``(T,)`` int32.
+        token_target: ``(T,)`` int32.
         exits: The exits.
+        without: Tokens that are taken out of a state's edge of a cell.
     """
 
-    num_states: int
     labels: IntArray
     partition: IntArray | None
-    representatives: IntArray
+    num_cells: int
     source: IntArray
     cell: IntArray
     target: IntArray
+    token_source: IntArray
+    token: IntArray
+    token_target: IntArray
     exits: tuple[Exit, ...]
+    without: dict[tuple[int, int], frozenset[int]]
+
+    @property
+    def num_states(self) -> int:
+        """Number of states."""
+        return len(self.labels)
 
     @cached_property
-    def rows(self) -> npt.NDArray[np.int64]:
-        """``(S + 1,)``, where each state's edges begin."""
-        return np.searchsorted(self.source, np.arange(self.num_states + 1))
+    def _begins(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        states = np.arange(self.num_states + 1)
+        return np.searchsorted(self.source, states), np.searchsorted(self.token_source, states)
 
-    def row(self, state: int) -> dict[int, int]:
-        """Give target by cell."""
-        begin, end = self.rows[state], self.rows[state + 1]
-        return dict(zip(self.cell[begin:end].tolist(), self.target[begin:end].tolist(), strict=True))
+    def row(self, state: int) -> Row:
+        """Give what may follow in a state."""
+        edges, tokens = self._begins
+        a, b, c, d = edges[state], edges[state + 1], tokens[state], tokens[state + 1]
+        cells = dict(zip(self.cell[a:b].tolist(), self.target[a:b].tolist(), strict=True))
+        single = dict(zip(self.token[c:d].tolist(), self.token_target[c:d].tolist(), strict=True))
+        without = {cell: self.without[state, cell] for cell in cells if (state, cell) in self.without}
+        return Row(cells, single, without)
 
     def cell_of(self, token: int) -> int:
-        """Give the cell of a token (of a fragment without partition: the token itself)."""
-        return token if self.partition is None else int(self.partition[token])
+        """Give the cell of a token."""
+        return -1 if self.partition is None else int(self.partition[token])
+
+
+_NO_EDGES = np.zeros(0, np.int32)
 
 
 def slot_fragment(specs: tuple[SlotSpec | SpanSpec, ...], vocabulary: Vocabulary) -> Fragment:
@@ -112,26 +146,32 @@ def slot_fragment(specs: tuple[SlotSpec | SpanSpec, ...], vocabulary: Vocabulary
 
 
 def _make(specs: tuple[SlotSpec | SpanSpec, ...], vocabulary: Vocabulary) -> Fragment:
-    if len(specs) == 1:
+    if len(specs) == 1 and isinstance(specs[0], SpanSpec):
+        return _lift_spans(specs[0], vocabulary)
+    withouts = [spec.without if isinstance(spec, SlotSpec) else frozenset() for spec in specs]
+    bases = {_base_key(spec): spec for spec in specs}
+    if len(bases) == 1 and isinstance(specs[0], SlotSpec):
         spec = specs[0]
-        if isinstance(spec, SpanSpec):
-            return _lift_spans(spec, vocabulary)
-        labels = spec.dfa.accepting.astype(np.int32)
+        labels = spec.dfa.accepting.astype(np.int32) * ((1 << len(specs)) - 1)
         lifted = _lift(spec.dfa.starts, spec.dfa.table, labels, spec.style, vocabulary)
-        return _count_characters(lifted, spec.minimum, spec.maximum)
-    starts, table, labels = _side_by_side([_with_length(spec) for spec in specs])
-    return _count_characters(_lift(starts, table, labels, specs[0].style, vocabulary), 0, None)
+        fragment = _count_characters(lifted, spec.minimum, spec.maximum)
+    else:
+        starts, table, labels = _side_by_side([_with_length(spec) for spec in specs])
+        fragment = _count_characters(_lift(starts, table, labels, specs[0].style, vocabulary), 0, None)
+    return exclude(fragment, withouts, specs[0].style, vocabulary) if any(withouts) else fragment
+
+
+def _base_key(spec: SlotSpec | SpanSpec) -> tuple[object, ...]:
+    return spec.key[:-1] if isinstance(spec, SlotSpec) else spec.key
 
 
 def _lift_spans(spec: SpanSpec, vocabulary: Vocabulary) -> Fragment:
     source, token, target, labels = determinise_spans(SpanNfa(spec, vocabulary.encode))
-    return Fragment(len(labels), labels, None, np.zeros(0, np.int32), source, token, target, ())
+    return Fragment(labels, None, 0, _NO_EDGES, _NO_EDGES, _NO_EDGES, source, token, target, (), {})
 
 
 def _with_length(spec: SlotSpec | SpanSpec) -> CharDfa:
-    if isinstance(spec, SpanSpec):
-        return spec.dfa
-    if spec.minimum == 0 and spec.maximum is None:
+    if isinstance(spec, SpanSpec) or (spec.minimum == 0 and spec.maximum is None):
         return spec.dfa
     maximum = spec.maximum if spec.maximum is None else min(spec.maximum, max(_MAX_UNIT_LENGTH, spec.minimum))
     return intersect(spec.dfa, length_between(spec.minimum, maximum))
@@ -208,7 +248,7 @@ def _find_exits(
     automaton: ByteDfa, labels: IntArray, style: Style, vocabulary: Vocabulary, signature: npt.NDArray[np.uint64]
 ) -> _Exits:
     """Find the tokens that end the slot's text and go on with what follows it."""
-    tokens, bodies, rests = _exit_tokens(vocabulary, style)
+    tokens, bodies, rests = exit_tokens(vocabulary, style)
     if not tokens:
         return _Exits((), {})
     flat = np.frombuffer(b"".join(bodies), np.uint8)
@@ -237,7 +277,7 @@ def _mix_arrays(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArr
         return x ^ (x >> np.uint64(29))
 
 
-def _exit_tokens(vocabulary: Vocabulary, style: Style) -> tuple[list[int], list[bytes], list[bytes]]:
+def exit_tokens(vocabulary: Vocabulary, style: Style) -> tuple[list[int], list[bytes], list[bytes]]:
     """Give the tokens that may end a slot: id, the part inside, the rest."""
     key = ("exits", style)
     if key not in vocabulary.fragments:
@@ -333,17 +373,119 @@ def _pack(lifted: _Lifted, labels: IntArray, table: IntArray) -> Fragment:
     table = table[reached]
     source, cell = np.nonzero(table != DEAD)
     target = table[source, cell]
-    target = np.where(target >= 0, rank[target], target)
+    target = np.where(target >= 0, rank[np.maximum(target, 0)], target)
     return Fragment(
-        num_states=len(table),
-        labels=labels[reached],
-        partition=lifted.partition,
-        representatives=lifted.representatives,
-        source=source.astype(np.int32),
-        cell=cell.astype(np.int32),
-        target=target.astype(np.int32),
-        exits=lifted.exits,
-    )
+        labels[reached], lifted.partition, lifted.table.shape[1], source.astype(np.int32), cell.astype(np.int32),
+        target.astype(np.int32), _NO_EDGES, _NO_EDGES, _NO_EDGES, lifted.exits, {},
+    )  # fmt: skip
+
+
+def exclude(fragment: Fragment, withouts: list[frozenset[str]], style: Style, vocabulary: Vocabulary) -> Fragment:
+    """Take single strings out of a fragment's sets.
+
+    The strings' canonical tokens become a trie of states before the fragment's own. In it, any other token that
+    would spell a part of an excluded string is out, so each string is recognised in one way alone: sound,
+    and only odd cuts of other strings are lost.
+
+    Args:
+        fragment: A fragment.
+        withouts: For each of its sets, the strings to take out.
+        style: How characters are spelt.
+        vocabulary: The vocabulary.
+    """
+    return _Excluder(fragment, withouts, style, vocabulary).run()
+
+
+class _Excluder:
+    def __init__(
+        self, fragment: Fragment, withouts: list[frozenset[str]], style: Style, vocabulary: Vocabulary
+    ) -> None:
+        self._fragment = fragment
+        self._vocabulary = vocabulary
+        self._masks: dict[bytes, int] = {}
+        self._paths: dict[bytes, tuple[int, ...]] = {}
+        for k, names in enumerate(withouts):
+            for name in names:
+                spelt = escape(name, style)
+                self._masks[spelt.encode()] = self._masks.get(spelt.encode(), 0) | 1 << k
+                self._paths[spelt.encode()] = vocabulary.encode(spelt)
+        tokens, bodies, rests = exit_tokens(vocabulary, style)
+        self._exits_by_body: dict[bytes, list[tuple[int, bytes]]] = {}
+        for token, body, rest in zip(tokens, bodies, rests, strict=True):
+            self._exits_by_body.setdefault(body, []).append((token, rest))
+        self._nodes: dict[bytes, int] = {b"": 0}  # what was read -> state of the fragment
+        self._children: dict[bytes, dict[int, bytes]] = {b"": {}}
+        self._kinds = {kind: -2 - i for i, kind in enumerate(fragment.exits)}
+
+    def run(self) -> Fragment:
+        for path in self._paths.values():
+            self._add_path(path)
+        order = {read: i for i, read in enumerate(self._nodes)}
+        num = len(order)
+        fragment = self._fragment
+        labels = [
+            int(fragment.labels[state]) & ~self._masks.get(read, 0) for read, state in self._nodes.items()
+        ]
+        cells: list[tuple[int, int, int]] = []
+        singles: list[tuple[int, int, int]] = []
+        without: dict[tuple[int, int], frozenset[int]] = {}
+        for read, at in order.items():
+            row = fragment.row(self._nodes[read])
+            taken, gone = self._taken(read, row)
+            cells += [(at, cell, target + num if target >= 0 else target) for cell, target in row.cells.items()]
+            for cell, tokens in taken.items():
+                without[at, cell] = frozenset(tokens)
+            singles += [(at, token, order[child]) for token, child in self._children[read].items()]
+            singles += [(at, token, code) for token, code in gone.items() if code != DEAD]
+        spend(num)
+        edges = np.array(sorted(cells), np.int32).reshape(-1, 3)
+        extra = np.array(sorted(singles), np.int32).reshape(-1, 3)
+        target = np.where(fragment.target >= 0, fragment.target + num, fragment.target)
+        return Fragment(
+            np.append(np.array(labels, np.int32), fragment.labels), fragment.partition, fragment.num_cells,
+            np.append(edges[:, 0], fragment.source + num).astype(np.int32), np.append(edges[:, 1], fragment.cell),
+            np.append(edges[:, 2], target).astype(np.int32), extra[:, 0].copy(), extra[:, 1].copy(), extra[:, 2].copy(),
+            tuple(self._kinds), without,
+        )  # fmt: skip
+
+    def _add_path(self, path: tuple[int, ...]) -> None:
+        """Walk a string's tokens, as far as the fragment allows them."""
+        read = b""
+        for token in path:
+            row = self._fragment.row(self._nodes[read])
+            target = row.step(token, self._fragment.cell_of(token))
+            if target < 0:
+                return
+            longer = read + (self._vocabulary.token_bytes[token] or b"")
+            self._children[read][token] = longer
+            if longer not in self._nodes:
+                self._nodes[longer] = target
+                self._children[longer] = {}
+            read = longer
+
+    def _taken(self, read: bytes, row: Row) -> tuple[dict[int, set[int]], dict[int, int]]:
+        """Give the tokens to take out by cell, and new codes of tokens that leave the slot."""
+        ids, longest = self._vocabulary.ids_by_bytes
+        taken: dict[int, set[int]] = {}
+        codes: dict[int, int] = {}
+        for name, mask in self._masks.items():
+            if not name.startswith(read):
+                continue
+            rest = name[len(read) :]
+            for end in range(1, min(len(rest), longest) + 1):
+                token = ids.get(rest[:end])
+                if token is not None and self._fragment.cell_of(token) in row.cells:
+                    taken.setdefault(self._fragment.cell_of(token), set()).add(token)
+            for token, after in self._exits_by_body.get(rest, ()):
+                cell = self._fragment.cell_of(token)
+                if cell in row.cells:
+                    taken.setdefault(cell, set()).add(token)
+                    label = self._fragment.exits[-2 - row.cells[cell]].label & ~mask if row.cells[cell] <= -2 else 0  # noqa: PLR2004
+                    codes[token] = self._code(label, after) if label else DEAD
+        return taken, codes
+
+    def _code(self, label: int, rest: bytes) -> int:
+        return self._kinds.setdefault(Exit(label, rest), -2 - len(self._kinds))
 
 
 def join(partitions: list[IntArray]) -> tuple[IntArray, IntArray]:

@@ -12,7 +12,7 @@ from itertools import chain, combinations
 from typing import NamedTuple
 
 from agentflow.constraint import strings
-from agentflow.constraint.automaton import CharDfa, complement, from_strings, intersect, subtract, universal
+from agentflow.constraint.automaton import CharDfa, intersect, subtract
 from agentflow.constraint.formula import FALSE, TRUE, Formula, assume, units
 from agentflow.constraint.graph import Run, concat
 from agentflow.constraint.index import SlotSpec
@@ -208,7 +208,8 @@ class ObjectWriter:
             return Piece()
         graph, printer = self._writer.graph, self._writer.printer
         begin, end = self._writer.add_node(), self._writer.add_node()
-        graph.add_slot(begin, SlotSpec(kind.names, 1, None, printer.style), end)
+        declared = frozenset(name for name in self._names if kind.names.accepts(name))
+        graph.add_slot(begin, SlotSpec(kind.names, 1, None, printer.style, declared), end)
         self._writer.connect({printer.key_quote: [end]}, printer.colon, value.heads)
         return Piece([(printer.key_quote, begin)], value.exits)
 
@@ -251,8 +252,7 @@ class ObjectWriter:
                 yield _Kind(inside, node, 1 << (offset + i))
 
     def _free_names(self) -> CharDfa:
-        names = complement(from_strings(self._names)) if self._names else universal()
-        names = intersect(names, self._allowed_names.expand())
+        names = self._allowed_names.expand()
         safe = self._writer.printer.free_keys
         return names if safe is None else intersect(names, safe)
 

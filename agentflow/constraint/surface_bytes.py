@@ -1,7 +1,8 @@
-"""Spelling: automata over characters become automata over bytes.
+r"""Spelling: automata over characters become automata over bytes.
 
 Each character is spelt in exactly one way. In the ``raw`` style that is its UTF-8; in the ``json`` style quotes,
-backslashes and control characters are escaped as the shortest escape. Surrogates have no spelling.
+backslashes and control characters are escaped as the shortest escape. Surrogates have no spelling; nor, in open
+slots of the ``json`` style, have the control characters that only ``\u00..`` can write.
 
     state q --é--> t     becomes     q --C3--> m --A9--> t
 """
@@ -142,7 +143,7 @@ def _spellings(low: int, high: int, style: Style) -> tuple[_Bytes, ...]:
     """Spell the code points ``low..high`` as few products of byte ranges."""
     spellings: list[_Bytes] = []
     if style == "json":
-        special = [c for c in (*range(32), 34, 92) if low <= c <= high]
+        special = [c for c in _SHORT_ESCAPES if low <= c <= high]
         spellings += [tuple((b, b) for b in _escape_code(code)) for code in special]
         plain = _without(low, high, [(0, 31), (34, 34), (92, 92), _SURROGATES])
     else:

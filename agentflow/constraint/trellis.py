@@ -78,6 +78,19 @@ class _Row:
         )
         return tokens
 
+    def draw_ids(self, generator: np.random.Generator) -> list[int]:
+        """Draw one string where only sums over atoms are known: any token of an atom is as good as another."""
+        c = self.constraint
+        uniform = generator.random((len(self.log_sum), 3))
+        atoms = kernels.draw_path(
+            self.label_m, self.label_k, c.row, c.edge_label, c.edge_target, self.start, self.after_m, self.after_k,
+            c.label_begin, c.label_atoms, self.log_sum, uniform,
+        )  # fmt: skip
+        order, begin = c.tokens_by_atom
+        picks = (uniform[:, 2] * (begin[atoms + 1] - begin[atoms])).astype(np.int64)
+        ids: list[int] = order[begin[atoms] + picks].tolist()
+        return ids
+
     def best(self) -> npt.NDArray[np.int64]:
         """Find the most probable string."""
         c = self.constraint
@@ -203,9 +216,14 @@ def _check(
 
 
 def _prepare(values: torch.Tensor, constraint: Constraint, state: int, left: int) -> _Row:
-    """Sum over atoms and labels, and run backward."""
-    c = constraint
-    log_sum, mean_log = _sum_atoms(values, c)
+    """Sum over atoms, and run backward."""
+    return _run_backward(values.numpy(), *_sum_atoms(values, constraint), constraint, state, left)
+
+
+def _run_backward(
+    values: npt.NDArray[Any], log_sum: FloatArray, mean_log: FloatArray, c: Constraint, state: int, left: int
+) -> _Row:
+    """Sum over labels, and run backward."""
     label_m, label_k = kernels.label_sums(log_sum, c.label_begin, c.label_atoms)
     is_open = c.distance <= left
     after_m, after_k = kernels.backward(
@@ -213,9 +231,22 @@ def _prepare(values: torch.Tensor, constraint: Constraint, state: int, left: int
     )
     if after_m[0, state] == 0.0:
         raise ConfigurationError("every valid string has probability 0", hint="pass finite log-probabilities")
-    return _Row(
-        values.numpy(), c, state, is_open, log_sum, mean_log, label_m, label_k, after_m, after_k
-    )
+    return _Row(values, c, state, is_open, log_sum, mean_log, label_m, label_k, after_m, after_k)
+
+
+def condition_atoms(log_sum: FloatArray, constraint: Constraint) -> _Row:
+    """Condition one canvas whose probabilities are already summed over the constraint's atoms.
+
+    The tokens of an atom are taken as equally probable.
+
+    Args:
+        log_sum: ``(L, K)`` float64 log-probabilities of the atoms.
+        constraint: The constraint, from its start; the output must end inside the canvas.
+    """
+    size = np.maximum(constraint.atom_size, 1)
+    log_sum = np.where(constraint.atom_size > 0, log_sum, -np.inf)
+    mean_log = np.where(constraint.atom_size > 0, log_sum - np.log(size), 0.0)
+    return _run_backward(np.zeros((0, 0)), log_sum, mean_log, constraint, constraint.start_state, 0)
 
 
 def _sum_atoms(values: torch.Tensor, constraint: Constraint) -> tuple[FloatArray, FloatArray]:

@@ -47,6 +47,7 @@ class Vocabulary:
         token_bytes: Bytes of each token; ``None`` for control tokens and others that are never text.
         end_ids: Tokens that end a JSON value or an answer.
         control_ids: Id of each control token by its text, e.g. ``{'<|"|>': 52}``.
+        tail_id: Token that fills a canvas behind the end token, see `__init__`; ``None``: anything may stand there.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Vocabulary:
         control_ids: Mapping[str, int] = MappingProxyType({}),
         *,
         encoder: Encoder | None = None,
+        tail_id: int | None = None,
     ) -> None:
         """Make a vocabulary.
 
@@ -64,6 +66,9 @@ class Vocabulary:
             end_ids: At least one id that ends the output.
             control_ids: Control tokens by their text.
             encoder: The tokenizer's own way of cutting text; the default takes the longest token each time.
+            tail_id: Token with which the model was trained to fill the canvas behind the end token. The tail is then scored as
+                this token, so the model's belief about the length counts. ``None``: the tail is free, whatever stands in it,
+                which favours short outputs while the model is uncertain.
 
         Raises:
             ConfigurationError: No end id, or an id out of range.
@@ -71,7 +76,9 @@ class Vocabulary:
         self.token_bytes = tuple(token_bytes)
         self.end_ids = frozenset(end_ids)
         self.control_ids = MappingProxyType(dict(control_ids))
-        bad = [i for i in (*self.end_ids, *self.control_ids.values()) if not 0 <= i < len(self.token_bytes)]
+        self.tail_id = tail_id
+        tail = () if tail_id is None else (tail_id,)
+        bad = [i for i in (*self.end_ids, *self.control_ids.values(), *tail) if not 0 <= i < len(self.token_bytes)]
         if bad:
             raise ConfigurationError(f"token ids {bad} are outside the vocabulary of {len(self.token_bytes)}")
         if not self.end_ids:
@@ -91,13 +98,21 @@ class Vocabulary:
         return cls(token_bytes, eos_token_ids)
 
     @classmethod
-    def from_tokenizer(cls, tokenizer: Any, *, end_ids: Iterable[int] | None = None, size: int | None = None) -> Vocabulary:
+    def from_tokenizer(
+        cls,
+        tokenizer: Any,
+        *,
+        end_ids: Iterable[int] | None = None,
+        size: int | None = None,
+        tail_id: int | None = None,
+    ) -> Vocabulary:
         """Read the vocabulary of a Hugging Face fast tokenizer (byte-level BPE, or BPE with byte fallback).
 
         Args:
             tokenizer: A ``PreTrainedTokenizerFast``.
             end_ids: Tokens that end the output; default: the tokenizer's end-of-sequence token.
             size: Number of ids of the model's logits, where it is larger than the tokenizer's.
+            tail_id: Token that fills a canvas behind the end token; see the constructor.
 
         Raises:
             ConfigurationError: A kind of tokenizer whose tokens do not spell bytes.
@@ -123,7 +138,7 @@ class Vocabulary:
         for i in controls.values():
             token_bytes[i] = None
         _drop_doubles(token_bytes, pieces)
-        return cls(token_bytes, end_ids, controls, encoder=_make_encoder(backend, list(added.values())))
+        return cls(token_bytes, end_ids, controls, encoder=_make_encoder(backend, list(added.values())), tail_id=tail_id)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Cut a literal into its canonical tokens.
@@ -152,7 +167,7 @@ class Vocabulary:
 
     def _encode_longest(self, data: bytes) -> tuple[int, ...] | None:
         """Take the longest token each time, going back where that ends nowhere."""
-        ids_by_bytes, longest = self._ids_by_bytes
+        ids_by_bytes, longest = self.ids_by_bytes
         dead: set[int] = set()
         path: list[tuple[int, int]] = []  # token, where it ends
         at, limit = 0, longest
@@ -173,7 +188,8 @@ class Vocabulary:
         return tuple(token for token, _ in path)
 
     @cached_property
-    def _ids_by_bytes(self) -> tuple[dict[bytes, int], int]:
+    def ids_by_bytes(self) -> tuple[dict[bytes, int], int]:
+        """Text tokens by their bytes, and the length of the longest."""
         table: dict[bytes, int] = {}
         for token, data in enumerate(self.token_bytes):
             if data and token not in self.end_ids:
@@ -183,13 +199,17 @@ class Vocabulary:
     @cached_property
     def trie(self) -> Trie:
         """The text tokens as a trie."""
-        table = self._ids_by_bytes[0]
+        table = self.ids_by_bytes[0]
         ordered = sorted(table)
         flat = np.frombuffer(b"".join(ordered), np.uint8)
         offsets = np.zeros(len(ordered) + 1, np.int64)
         np.cumsum([len(data) for data in ordered], out=offsets[1:])
         tokens = np.array([table[data] for data in ordered], np.int32)
         return Trie(*build_trie(flat, offsets, tokens))
+
+    def prepare(self) -> None:
+        """Compute now what is otherwise computed when it is first needed."""
+        _ = self.trie
 
     @cached_property
     def fingerprint(self) -> str:
