@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import math
+import re
 import threading
 
 import anyio
@@ -228,6 +229,50 @@ async def test_long_results_are_shortened_in_the_middle():
     assert content.endswith("z" * 200)
     assert "9000 of 10000 characters left out" in content
     assert len(content) < 1_100
+
+
+async def test_long_results_can_be_read_page_by_page():
+    """With the reader, a long result shows its first page and how to go on; the pages together are the result."""
+    text = "".join(str(i) for i in range(1_000))
+
+    @tool
+    def read_all() -> str:
+        return text
+
+    executor = Executor([read_all], max_result_chars=1_000, has_result_reader=True)
+    assert [t.name for t in executor.tools] == ["read_all", "read_result"]
+    (page,) = await executor.execute([ToolCall("call_7", "read_all", {})], RunContext(deps=None))
+    pages = []
+    while match := re.search(
+        r'\[characters .*; read_result\(call_id="call_7", start=(\d+)\) reads on\]$', page.content
+    ):
+        pages.append(page.content[: match.start() - 1])
+        call = ToolCall("next", "read_result", {"call_id": "call_7", "start": int(match[1])})
+        (page,) = await executor.execute([call], RunContext(deps=None))
+    assert "".join([*pages, page.content]) == text
+    assert len(pages) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"call_id": "call_9", "start": 0}, "No long result of 'call_9' is kept"),
+        ({"call_id": "call_0", "start": 99_999}, "start must be from 0 to 29999, got 99999"),
+        ({"call_id": "call_0", "start": -1}, "start must be from 0"),
+    ],
+)
+async def test_reading_elsewhere_is_an_error(arguments, problem):
+    """The model learns what it can read."""
+
+    @tool
+    def read_all() -> str:
+        return "x" * 30_000
+
+    executor = Executor([read_all], has_result_reader=True)
+    await executor.execute([ToolCall("call_0", "read_all", {})], RunContext(deps=None))
+    (result,) = await executor.execute([ToolCall("b", "read_result", arguments)], RunContext(deps=None))
+    assert result.is_error
+    assert problem in result.content
 
 
 async def test_context_carries_dependencies():

@@ -46,6 +46,7 @@ class _Options(TypedDict, total=False):
     approve: Approver | None
     max_concurrency: int | None
     max_result_chars: int
+    has_result_reader: bool
 
 
 class RunOptions(TypedDict, Generic[DepsT], total=False):
@@ -124,6 +125,7 @@ class Agent(Generic[DepsT, OutputT]):
         approve: Approver | None = None,
         max_concurrency: int | None = 16,
         max_result_chars: int = MAX_RESULT_CHARS,
+        has_result_reader: bool = False,
     ) -> None:
         """Define an agent. Nothing is loaded before the first run.
 
@@ -140,7 +142,8 @@ class Agent(Generic[DepsT, OutputT]):
             output_retries: Bad answers after which the model is told what is wrong and asked again.
             approve: Asked before a tool that needs approval runs; without it such calls are refused.
             max_concurrency: Most calls of one turn that run at once.
-            max_result_chars: Characters of one result that the model is shown.
+            max_result_chars: Characters of one result that the model is shown; of longer ones the middle is left out.
+            has_result_reader: Add a tool, ``read_result``, with which the model reads what was left out.
 
         Raises:
             ConfigurationError: An option has a wrong value.
@@ -160,9 +163,14 @@ class Agent(Generic[DepsT, OutputT]):
         self._tool_choice = tool_choice
         self._settings = settings or GenerationSettings()
         self._output_retries = output_retries
-        self._make_executor = partial(Executor, max_concurrency=max_concurrency, max_result_chars=max_result_chars)
+        self._make_executor = partial(
+            Executor,
+            max_concurrency=max_concurrency,
+            max_result_chars=max_result_chars,
+            has_result_reader=has_result_reader,
+        )
         self._approve = approve
-        self._make_executor(())  # checks the bounds
+        self._make_executor(self._tools)  # checks the options
 
     @property
     def tools(self) -> tuple[Tool[..., Any], ...]:
@@ -233,11 +241,12 @@ class Agent(Generic[DepsT, OutputT]):
             depth: How many runs this one is nested in.
             **options: See `RunOptions`.
         """
-        model, approve = options.get("model"), options.get("approve")
+        model, approve = options.get("model"), options.get("approve") or self._approve
+        executor = self._make_executor(self._tools, approve=approve)
         job = Job(
             backend=await find_backend(self._model if model is None else model),
-            executor=self._make_executor(self._tools, approve=approve or self._approve),
-            tools=tuple(t.spec for t in self._tools),
+            executor=executor,
+            tools=tuple(t.spec for t in executor.tools),
             tool_choice=self._tool_choice,
             output_type=self._output_type,
             output_checks=self._output_checks,
@@ -249,7 +258,7 @@ class Agent(Generic[DepsT, OutputT]):
             agent=self.name,
             run_id=options.get("run_id") or uuid.uuid4().hex,
             depth=depth,
-            approve=approve or self._approve,
+            approve=approve,
             journal=options.get("journal"),
         )
         if job.journal is not None and (record := job.journal.find(job.run_id)):

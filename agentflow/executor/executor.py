@@ -18,8 +18,9 @@ from agentflow.errors import ConfigurationError, ExternalError, ToolExecutionErr
 from agentflow.events import CallFinished, CallProgressed, CallReady, CallRunning
 from agentflow.executor.approval import Approver, ask
 from agentflow.executor.invoke import invoke
-from agentflow.executor.results import MAX_RESULT_CHARS, repair, to_json_value, truncate
-from agentflow.tool import Progress, RunContext, Tool
+from agentflow.executor.results import MAX_RESULT_CHARS, repair, show, to_json_value, truncate
+from agentflow.executor.store import READER_NAME, ResultStore
+from agentflow.tool import Progress, RunContext, Tool, collect_tools
 from agentflow.types import JsonValue, ToolCall, ToolResult
 
 RETRY_DELAY_S = 0.05
@@ -39,6 +40,9 @@ class Executor:
 
     Nothing that a tool does ends a run: an unknown name, wrong arguments, an exception, a timeout, a refusal
     and a result that cannot be sent all become a `ToolResult` with ``is_error``. Cancellation passes through.
+
+    Attributes:
+        tools: The tools, the reader of long results included.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Executor:
         max_concurrency: int | None = 16,
         approve: Approver | None = None,
         max_result_chars: int = MAX_RESULT_CHARS,
+        has_result_reader: bool = False,
     ) -> None:
         """Make an executor for `tools`.
 
@@ -56,6 +61,7 @@ class Executor:
             max_concurrency: Most calls that run at once; the others wait. ``None`` sets no bound.
             approve: Asked before a tool that needs approval runs; without it such calls are refused.
             max_result_chars: Characters of one result that the model is shown; the middle of longer ones is left out.
+            has_result_reader: Add a tool with which the model reads what was left out, page by page.
 
         Raises:
             ConfigurationError: A bound is below 1.
@@ -63,7 +69,9 @@ class Executor:
         for name, value in (("max_concurrency", max_concurrency), ("max_result_chars", max_result_chars)):
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name} must be at least 1, got {value!r}")
-        self._tools = {tool.name: tool for tool in tools}
+        self._store = ResultStore(page_chars=max_result_chars) if has_result_reader else None
+        self.tools = tuple(tools) if self._store is None else collect_tools((*tools, self._store.reader))
+        self._tools = {tool.name: tool for tool in self.tools}
         self._max_concurrency = max_concurrency
         self._approve = approve
         self._max_result_chars = max_result_chars
@@ -116,12 +124,19 @@ class Executor:
             async with slots, _slots_of(tool):
                 context.emit(CallRunning(**_origin(context), call=call))
                 content = await _run_tool(tool, arguments, replace(context, call=call))
-            result = ToolResult(call.id, call.name, truncate(content, max_chars=self._max_result_chars))
+            result = ToolResult(call.id, call.name, self._shorten(call, content))
         except ExternalError as error:
             result = ToolResult(call.id, call.name, repair(error.message), is_error=True)
         duration_s = time.perf_counter() - started_s
         context.emit(CallFinished(**_origin(context), call=call, result=result, duration_s=duration_s))
         return result
+
+    def _shorten(self, call: ToolCall, content: JsonValue) -> JsonValue:
+        if self._store is None:
+            return truncate(content, max_chars=self._max_result_chars)
+        if call.name == READER_NAME or len(show(content)) <= self._max_result_chars:
+            return content
+        return self._store.keep(call, content)
 
     def _find(self, name: str) -> Tool[..., Any]:
         if tool := self._tools.get(name):
