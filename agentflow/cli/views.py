@@ -27,7 +27,6 @@ from agentflow.events import (
     DraftUpdated,
     Event,
     OutputRejected,
-    RunFinished,
     TurnStarted,
 )
 from agentflow.types import Draft
@@ -187,7 +186,7 @@ def rejection_text(event: OutputRejected) -> RenderableType:
 
 
 def event_lines(event: Event, *, is_ascii: bool = False) -> list[str]:
-    """Write an event as plain lines; events that say nothing new give none."""
+    """Write an event as plain lines; events that say nothing new give none, nor do errors: the caller gets those."""
     if isinstance(event, TurnStarted):
         return [f"turn {event.turn:<4d}  clamped  accepted  open  draft"]
     if isinstance(event, DraftUpdated):
@@ -197,8 +196,6 @@ def event_lines(event: Event, *, is_ascii: bool = False) -> list[str]:
         return [f"  call   {call_text(event.call)}", f"  {verdict:6s} {result_text(event.result)}"]
     if isinstance(event, OutputRejected):
         return [f"  answer rejected: {event.problem}"]
-    if isinstance(event, RunFinished) and event.error:
-        return [f"run ended ({event.reason}): {event.error}"]
     return []
 
 
