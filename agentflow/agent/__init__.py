@@ -5,9 +5,10 @@ How turns are written, how tools run and how many agents share a machine are oth
 """
 
 from agentflow.agent.agent import Agent, RunOptions
+from agentflow.agent.compaction import Compaction
 from agentflow.agent.limits import Limits
 from agentflow.agent.loop import Loop, derive_seed
 from agentflow.agent.result import RunResult
 from agentflow.agent.stream import RunStream
 
-__all__ = ["Agent", "Limits", "Loop", "RunOptions", "RunResult", "RunStream", "derive_seed"]
+__all__ = ["Agent", "Compaction", "Limits", "Loop", "RunOptions", "RunResult", "RunStream", "derive_seed"]

@@ -6,9 +6,11 @@ import inspect
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
+from agentflow.agent.compaction import Compaction, Window
 from agentflow.agent.delegation import delegate
 from agentflow.agent.limits import Limits
 from agentflow.agent.loop import Job, Loop, OutputCheck
@@ -47,6 +49,7 @@ class _Options(TypedDict, total=False):
     max_concurrency: int | None
     max_result_chars: int
     has_result_reader: bool
+    compaction: Compaction | None
 
 
 class RunOptions(TypedDict, Generic[DepsT], total=False):
@@ -126,6 +129,7 @@ class Agent(Generic[DepsT, OutputT]):
         max_concurrency: int | None = 16,
         max_result_chars: int = MAX_RESULT_CHARS,
         has_result_reader: bool = False,
+        compaction: Compaction | None = None,
     ) -> None:
         """Define an agent. Nothing is loaded before the first run.
 
@@ -144,6 +148,7 @@ class Agent(Generic[DepsT, OutputT]):
             max_concurrency: Most calls of one turn that run at once.
             max_result_chars: Characters of one result that the model is shown; of longer ones the middle is left out.
             has_result_reader: Add a tool, ``read_result``, with which the model reads what was left out.
+            compaction: How long conversations are shortened for the model; without it they are shown whole.
 
         Raises:
             ConfigurationError: An option has a wrong value.
@@ -170,6 +175,7 @@ class Agent(Generic[DepsT, OutputT]):
             has_result_reader=has_result_reader,
         )
         self._approve = approve
+        self._compaction = compaction
         self._make_executor(self._tools)  # checks the options
 
     @property
@@ -261,8 +267,9 @@ class Agent(Generic[DepsT, OutputT]):
             approve=approve,
             journal=options.get("journal"),
         )
+        window = Window(self._compaction) if self._compaction is not None else None
         if job.journal is not None and (record := job.journal.find(job.run_id)):
-            return restore(job, record, options)
+            return replace(restore(job, record, options), window=window)
         context = RunContext(
             deps=job.deps, agent=job.agent, run_id=job.run_id, task=task, settings=job.settings, depth=depth
         )
@@ -271,7 +278,7 @@ class Agent(Generic[DepsT, OutputT]):
         if job.journal is not None:
             job.journal.begin(describe(job, transcript))
         observer = Observer(options.get("on_event"), agent=self.name, run_id=job.run_id, recorder=job.journal)
-        return Loop(job=job, transcript=transcript, observer=observer)
+        return Loop(job=job, transcript=transcript, observer=observer, window=window)
 
     async def resume(
         self, run_id: str, journal: Journal, /, **options: Unpack[RunOptions[DepsT]]

@@ -18,6 +18,7 @@ from typing import Any, Generic
 
 import anyio
 
+from agentflow.agent.compaction import Window
 from agentflow.agent.limits import Limits
 from agentflow.agent.observer import Observer
 from agentflow.agent.result import OutputT, RunResult
@@ -117,6 +118,7 @@ class Loop(Generic[OutputT]):
         num_rejected: Answers that could not be used.
         finished_calls: Results by id of their call.
         given_up_calls: Calls that were running when an earlier process died; their results say so.
+        window: What the model sees of the conversation, if not all of it.
         open_turn: A turn that is recorded but not dealt with.
         started_s: When it started here.
     """
@@ -128,6 +130,7 @@ class Loop(Generic[OutputT]):
     num_rejected: int = 0
     finished_calls: dict[str, ToolResult] = field(default_factory=dict)
     given_up_calls: tuple[ToolCall, ...] = ()
+    window: Window | None = None
     open_turn: Generation | None = None
     started_s: float = field(default_factory=time.perf_counter)
 
@@ -295,9 +298,9 @@ class Loop(Generic[OutputT]):
 
     def _make_request(self) -> GenerationRequest:
         job, timeout_s = self.job, self.job.limits.timeout_s
-        seed = derive_seed(job.settings.seed, self.observer.turn)
+        seed, messages = derive_seed(job.settings.seed, self.observer.turn), self.transcript.show()
         return GenerationRequest(
-            messages=self.transcript.show(),
+            messages=messages if self.window is None else self.window.show(messages),
             tools=job.tools,
             tool_choice=job.tool_choice,
             output_schema=job.output_type.schema,
