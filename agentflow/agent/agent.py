@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, TypeVar, Unpack, overload
 
 from agentflow.agent.compaction import Compaction, Window
 from agentflow.agent.delegation import delegate
+from agentflow.agent.job import Job, OutputCheck, make_output_check
 from agentflow.agent.limits import Limits
-from agentflow.agent.loop import Job, Loop, OutputCheck
+from agentflow.agent.loop import Loop
 from agentflow.agent.models import ModelSource, find_backend
 from agentflow.agent.observer import EventObserver, Observer
+from agentflow.agent.options import AgentOptions, Instructions, RunOptions, check_options, resolve_instructions
 from agentflow.agent.result import OutputT, RunResult
 from agentflow.agent.resuming import describe, restore
 from agentflow.agent.stream import RunStream, open_stream
@@ -27,58 +28,9 @@ from agentflow.journal import Journal
 from agentflow.output import OutputType
 from agentflow.tool import RunContext, Tool, ToolSource, collect_tools, tool
 from agentflow.tool.context import DepsT
-from agentflow.types import GenerationSettings, JsonSchema, Message, ToolCall, ToolChoice
-
-Instructions: TypeAlias = str | Callable[[RunContext[Any]], str | Awaitable[str]]
-"""A text, or a function of the run's context that gives one; sync or async."""
+from agentflow.types import GenerationSettings, JsonSchema, ToolChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class _Options(TypedDict, total=False):
-    """Options of `Agent` that do not change its type."""
-
-    instructions: Instructions
-    tools: Iterable[ToolSource]
-    tool_choice: ToolChoice
-    name: str
-    settings: GenerationSettings | None
-    limits: Limits | None
-    output_retries: int
-    approve: Approver | None
-    max_concurrency: int | None
-    max_result_chars: int
-    has_result_reader: bool
-    compaction: Compaction | None
-
-
-class RunOptions(TypedDict, Generic[DepsT], total=False):
-    """Options of one run.
-
-    Attributes:
-        deps: Dependencies for tools, instructions and validators; see `RunContext`.
-        history: Conversation to continue, such as ``result.messages`` of an earlier run.
-        settings: How to generate, in place of the agent's.
-        limits: How far the run may go, in place of the agent's.
-        model: In place of the agent's.
-        approve: Asked before a tool that needs approval runs, in place of the agent's.
-        on_event: Told of everything that happens, in the event loop.
-        journal: Where the run is recorded, so that it can be resumed.
-        run_id: Name of the run; made up if not given. A run of that name in the journal is gone on with.
-        retry_unknown: Whether a call that was running when the process died may be made again although its tool is
-            not idempotent; a bool or a function of the call. Otherwise the model is told that its effect is unknown.
-    """
-
-    deps: DepsT
-    history: Sequence[Message]
-    settings: GenerationSettings | None
-    limits: Limits | None
-    model: ModelSource | None
-    approve: Approver | None
-    on_event: EventObserver | None
-    journal: Journal | None
-    run_id: str
-    retry_unknown: bool | Callable[[ToolCall], bool]
 
 
 class Agent(Generic[DepsT, OutputT]):
@@ -92,7 +44,7 @@ class Agent(Generic[DepsT, OutputT]):
 
     @overload
     def __init__(
-        self: Agent[DepsT, str], model: ModelSource, *, deps_type: type[DepsT] = ..., **options: Unpack[_Options]
+        self: Agent[DepsT, str], model: ModelSource, *, deps_type: type[DepsT] = ..., **options: Unpack[AgentOptions]
     ) -> None: ...
     @overload
     def __init__(
@@ -101,7 +53,7 @@ class Agent(Generic[DepsT, OutputT]):
         *,
         output_type: type[OutputT],
         deps_type: type[DepsT] = ...,
-        **options: Unpack[_Options],
+        **options: Unpack[AgentOptions],
     ) -> None: ...
     @overload
     def __init__(
@@ -110,7 +62,7 @@ class Agent(Generic[DepsT, OutputT]):
         *,
         output_type: JsonSchema | Any,
         deps_type: type[DepsT] = ...,
-        **options: Unpack[_Options],
+        **options: Unpack[AgentOptions],
     ) -> None: ...
     def __init__(
         self,
@@ -221,7 +173,7 @@ class Agent(Generic[DepsT, OutputT]):
 
         It returns the output to use. It raises `OutputValidationError` to tell the model what is wrong and ask again.
         """
-        self._output_checks = (*self._output_checks, _make_check(function))
+        self._output_checks = (*self._output_checks, make_output_check(function))
         return function
 
     async def run(self, task: str, **options: Unpack[RunOptions[DepsT]]) -> RunResult[OutputT]:
@@ -247,6 +199,7 @@ class Agent(Generic[DepsT, OutputT]):
             depth: How many runs this one is nested in.
             **options: See `RunOptions`.
         """
+        check_options(options, RunOptions)
         model, approve = options.get("model"), options.get("approve") or self._approve
         executor = self._make_executor(self._tools, approve=approve)
         job = Job(
@@ -273,7 +226,7 @@ class Agent(Generic[DepsT, OutputT]):
         context = RunContext(
             deps=job.deps, agent=job.agent, run_id=job.run_id, task=task, settings=job.settings, depth=depth
         )
-        instructions = await _resolve(self._instructions, context)
+        instructions = await resolve_instructions(self._instructions, context)
         transcript = Transcript(options.get("history", ()), instructions=instructions, task=task)
         if job.journal is not None:
             job.journal.begin(describe(job, transcript))
@@ -343,23 +296,6 @@ class Agent(Generic[DepsT, OutputT]):
             **options: Other options of `tool`; there is no time limit unless given.
         """
         return delegate(self, name=name or self.name, description=description, **options)
-
-
-async def _resolve(instructions: Instructions, context: RunContext[Any]) -> str:
-    if isinstance(instructions, str):
-        return instructions
-    text = instructions(context)
-    return await text if inspect.isawaitable(text) else text
-
-
-def _make_check(function: Callable[..., Any]) -> OutputCheck:
-    takes_context = len(inspect.signature(function).parameters) > 1
-
-    async def check(context: RunContext[Any], output: Any) -> Any:
-        checked = function(context, output) if takes_context else function(output)
-        return await checked if inspect.isawaitable(checked) else checked
-
-    return check
 
 
 def _both(first: EventObserver, second: EventObserver | None) -> EventObserver:

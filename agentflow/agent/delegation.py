@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agentflow.agent.loop import derive_seed
+from agentflow.agent.job import derive_seed
 from agentflow.errors import ToolExecutionError
 from agentflow.tool import RunContext, Tool, tool
 

@@ -10,20 +10,18 @@ Everything that changes during a run lives here; the agent itself is never chang
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic
 
 import anyio
 
 from agentflow.agent.compaction import Window
-from agentflow.agent.limits import Limits
+from agentflow.agent.job import Job, derive_seed
 from agentflow.agent.observer import Observer
 from agentflow.agent.result import OutputT, RunResult
 from agentflow.agent.transcript import Transcript
-from agentflow.backend.base import Backend
 from agentflow.errors import (
     AgentflowError,
     JournalError,
@@ -45,65 +43,15 @@ from agentflow.events import (
     TurnWritten,
     UsageUpdated,
 )
-from agentflow.executor import Approver, Executor
-from agentflow.journal import Journal
-from agentflow.output import OutputType
 from agentflow.tool import RunContext
 from agentflow.types import (
     AssistantMessage,
     Generation,
     GenerationRequest,
-    GenerationSettings,
     ToolCall,
-    ToolChoice,
     ToolResult,
-    ToolSpec,
     Usage,
 )
-
-OutputCheck = Callable[[RunContext[Any], Any], Awaitable[Any]]
-"""Takes a parsed output and gives back the output to use; raises `OutputValidationError` to ask for another try."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """Everything that a run needs and does not change.
-
-    Attributes:
-        backend: Writes the turns.
-        executor: Runs the calls.
-        tools: What the model is told of the tools.
-        tool_choice: Whether it may or must call them; see `ToolChoice`.
-        output_type: What the answer must be.
-        output_checks: Run on the parsed answer, in order.
-        output_retries: Answers that may be bad before the run fails.
-        limits: How far the run may go.
-        settings: How to generate.
-        task: What the user asked for.
-        deps: The caller's dependencies.
-        agent: Name of the agent.
-        run_id: Unique per run.
-        depth: How many runs this one is nested in.
-        approve: Asked before tools that need approval run.
-        journal: Where the run is recorded; handed on to nested runs.
-    """
-
-    backend: Backend
-    executor: Executor
-    tools: tuple[ToolSpec, ...]
-    tool_choice: ToolChoice
-    output_type: OutputType[Any]
-    output_checks: tuple[OutputCheck, ...]
-    output_retries: int
-    limits: Limits
-    settings: GenerationSettings
-    task: str
-    deps: Any
-    agent: str
-    run_id: str
-    depth: int = 0
-    approve: Approver | None = None
-    journal: Journal | None = None
 
 
 @dataclass(kw_only=True)
@@ -342,10 +290,3 @@ def name_end(error: BaseException) -> RunEnd:
     if isinstance(error, LimitExceededError):
         return "limit"
     return "error" if isinstance(error, Exception) else "cancelled"
-
-
-def derive_seed(seed: int | None, part: int | str) -> int | None:
-    """Derive the seed of one turn or one nested run, so that they differ and all can be repeated from one seed."""
-    if seed is None:
-        return None
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{part}".encode(), digest_size=4).digest())

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agentflow.agent.loop import Job, Loop, ask_again
+from agentflow.agent.job import Job
+from agentflow.agent.loop import Loop, ask_again
 from agentflow.agent.observer import Observer
 from agentflow.agent.transcript import Transcript
 from agentflow.errors import ConfigurationError

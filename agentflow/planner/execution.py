@@ -15,8 +15,8 @@ from typing import Any
 
 import anyio
 
+from agentflow.agent.job import derive_seed
 from agentflow.agent.limits import Limits
-from agentflow.agent.loop import derive_seed
 from agentflow.agent.observer import EventObserver, Observer
 from agentflow.backend.base import Backend
 from agentflow.errors import LimitExceededError, ModelOutputError, ToolExecutionError

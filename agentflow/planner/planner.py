@@ -13,8 +13,10 @@ from typing import Any, Generic, TypeAlias, Unpack
 import anyio
 
 from agentflow.agent import Agent, Limits
-from agentflow.agent.loop import derive_seed, name_end
+from agentflow.agent.job import derive_seed
+from agentflow.agent.loop import name_end
 from agentflow.agent.models import ModelSource, find_backend
+from agentflow.agent.options import check_options
 from agentflow.agent.result import OutputT, RunResult
 from agentflow.agent.sync import run_blocking
 from agentflow.errors import AgentflowError, ConfigurationError, LimitExceededError, ToolDeniedError
@@ -126,6 +128,7 @@ class Planner(Generic[DepsT, OutputT]):
             ModelOutputError: The model wrote no usable plan or answer.
             AgentflowError: The model failed. An error raised during the run carries the conversation in `messages`.
         """
+        check_options(options, PlanOptions)
         run = await self._begin(task, options)
         started_s = time.perf_counter()
         run.observe(is_turn=False).tell(RunStarted, task=task, model=run.backend.name)

@@ -13,9 +13,9 @@ from typing import Any
 import anyio
 
 from agentflow.agent import Agent, Loop, derive_seed
-from agentflow.agent.agent import RunOptions
 from agentflow.agent.models import find_backend
 from agentflow.agent.observer import EventObserver
+from agentflow.agent.options import RunOptions
 from agentflow.agent.result import RunResult
 from agentflow.agent.sync import run_blocking
 from agentflow.backend.base import Backend

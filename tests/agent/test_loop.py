@@ -362,6 +362,14 @@ def test_wrong_options_are_refused_at_definition(options):
         Agent(ScriptedBackend([]), **options)
 
 
+@pytest.mark.parametrize(("option", "hint"), [("dep", "did you mean 'deps'"), ("zzz", "options are deps, history")])
+async def test_misspelt_option_of_a_run_is_refused(option, hint):
+    """It would silently have no effect."""
+    with pytest.raises(ConfigurationError, match=f"no option '{option}'") as caught:
+        await Agent(ScriptedBackend(["ok"])).run("go", **{option: 1})
+    assert hint in caught.value.hint
+
+
 async def test_approval_reaches_the_tools():
     """The agent's approver is asked; a run may bring its own."""
 
