@@ -37,6 +37,7 @@ class TurnCodec:
         max_new_tokens: Budget of a turn when the request sets none.
         is_grounded: Whether free strings are limited to spans of the conversation when the request leaves it open.
         has_empty_thought: Whether the place where the model writes begins with a thought that is already closed.
+        tail_token: Token with which the model fills a canvas behind the end token, ``None``: no habit.
     """
 
     def __init__(
@@ -49,10 +50,16 @@ class TurnCodec:
         max_new_tokens: int,
         is_grounded: bool = False,
         has_empty_thought: bool = False,
+        tail_token: str | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.end_ids = end_ids
-        self.vocabulary = Vocabulary.from_tokenizer(tokenizer, end_ids=end_ids, size=vocab_size)
+        self.vocabulary = Vocabulary.from_tokenizer(
+            tokenizer,
+            end_ids=end_ids,
+            size=vocab_size,
+            tail_id=None if tail_token is None else tokenizer.convert_tokens_to_ids(tail_token),
+        )
         self._context_length = context_length
         self._max_new_tokens = max_new_tokens
         self._is_grounded = is_grounded
@@ -69,6 +76,7 @@ class TurnCodec:
             max_new_tokens=checkpoint.max_new_tokens,
             is_grounded=checkpoint.profile.grounded,
             has_empty_thought=checkpoint.profile.has_empty_thought,
+            tail_token=checkpoint.profile.tail_token,
         )
 
     def encode_prompt(self, request: GenerationRequest) -> list[int]:
