@@ -76,8 +76,13 @@ class Observer:
             raise self._error
 
     def make_draft_observer(self) -> DraftObserver | None:
-        """Make what a backend may call after each denoising step, from any thread; `None` if nobody watches."""
-        return None if self._on_event is None else partial(self._tell_draft, self.turn)
+        """Make what a backend may call after each denoising step, from any thread; `None` if nobody watches.
+
+        An observer that does not look at drafts says so with an attribute ``wants_drafts = False``.
+        """
+        if self._on_event is None or not getattr(self._on_event, "wants_drafts", True):
+            return None
+        return partial(self._tell_draft, self.turn)
 
     def _tell_draft(self, turn: int, draft: Draft) -> None:
         event = DraftUpdated(turn=turn, **self._origin, draft=draft)
