@@ -15,7 +15,8 @@ from rich.pretty import Pretty
 from rich.text import Text
 
 from agentflow.cli.figures import Figure, figures_line, figures_table, run_figures
-from agentflow.cli.views import LineView, LiveView, QuietView, View
+from agentflow.cli.live import LiveView
+from agentflow.cli.views import LineView, QuietView, View
 from agentflow.cli.wording import to_json
 from agentflow.events import Event
 from agentflow.types import GenerationSettings, Usage

@@ -1,19 +1,15 @@
 """What the terminal shows of a run while it happens.
 
-A view is told every event and knows nothing of agents. There are two for people: `LiveView` for a terminal, which
-keeps a panel of fixed height below a growing list of steps, and `LineView` for pipes and logs, which prints lines.
-`FilmView` keeps a few drafts of the first turn for a picture.
+A view is told every event and knows nothing of agents. There are two for people: `LineView` for pipes and logs, which
+prints lines, and `LiveView` for a terminal, in `agentflow.cli.live`. `FilmView` keeps a few drafts for a picture.
 """
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Final, Self
 
 from rich.console import Console, RenderableType
-from rich.live import Live
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
@@ -22,17 +18,12 @@ from agentflow.cli.canvas import CanvasView, count_states, draft_line, legend
 from agentflow.cli.wording import call_text, result_text
 from agentflow.events import (
     CallFinished,
-    CallProgressed,
-    CallRunning,
     DraftUpdated,
     Event,
     OutputRejected,
     TurnStarted,
 )
 from agentflow.types import Draft
-
-MIN_FRAME_S: Final = 0.04
-"""Least seconds between two frames: faster ones only flicker."""
 
 LINE_CELLS: Final = 120
 """Width of a line of `LineView`."""
@@ -51,60 +42,6 @@ class View(ABC):
     @abstractmethod
     def show(self, event: Event) -> None:
         """Show one event."""
-
-
-class LiveView(View):
-    """The steps done so far and, below them, a panel of fixed height with the canvas.
-
-    The panel vanishes when the view closes; the steps stay.
-    """
-
-    def __init__(self, console: Console, *, num_lines: int = 5, clock: Callable[[], float] = time.monotonic) -> None:
-        """Make a view of `num_lines` lines of canvas; `clock` gives seconds."""
-        self._console = console
-        self._num_lines = num_lines
-        self._clock = clock
-        self._draft: Draft | None = None
-        self._status = "loading the model"
-        self._last_frame_s = float("-inf")
-        self._num_steps = 0
-        self._live = Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
-
-    def __enter__(self) -> Self:
-        """Show the empty panel."""
-        self._live.start()
-        self._refresh()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Take the panel away."""
-        self._live.stop()
-
-    def show(self, event: Event) -> None:
-        """Show one event: drafts move the panel, finished calls join the list."""
-        if isinstance(event, DraftUpdated):
-            self._draft = event.draft
-            if event.draft.is_committed or self._clock() - self._last_frame_s >= MIN_FRAME_S:
-                self._refresh()
-            return
-        if isinstance(event, TurnStarted):
-            self._status, self._draft = f"turn {event.turn}: the model drafts", None
-        elif isinstance(event, CallRunning):
-            self._status = f"turn {event.turn}: {event.call.name} runs"
-        elif isinstance(event, CallProgressed):
-            self._status = f"turn {event.turn}: {event.call.name}: {event.message}"
-        elif isinstance(event, CallFinished):
-            self._num_steps += 1
-            self._console.print(step_text(self._num_steps, event))
-        elif isinstance(event, OutputRejected):
-            self._console.print(rejection_text(event))
-        self._refresh()
-
-    def _refresh(self) -> None:
-        self._last_frame_s = self._clock()
-        is_ascii = self._console.options.ascii_only
-        panel = canvas_panel(self._draft, status=self._status, num_lines=self._num_lines, is_ascii=is_ascii)
-        self._live.update(panel, refresh=True)
 
 
 class LineView(View):

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from agentflow.cli.views import LineView, LiveView, event_lines
+from agentflow.cli.views import LineView, event_lines
 from agentflow.events import CallFinished, DraftUpdated, OutputRejected, RunFinished, TurnStarted
 from agentflow.types import Draft, ToolCall, ToolResult, Usage
 
@@ -26,16 +26,6 @@ def finished(content, *, is_error=False) -> CallFinished:
     """Make an event of a finished call."""
     result = ToolResult("1", "weekday", content, is_error=is_error)
     return CallFinished(**ORIGIN, call=CALL, result=result, duration_s=0.001)
-
-
-class FakeClock:
-    """A clock that a test moves."""
-
-    def __init__(self):
-        self.now_s = 0.0
-
-    def __call__(self):
-        return self.now_s
 
 
 @pytest.mark.parametrize(
@@ -61,29 +51,3 @@ def test_line_view_never_breaks_lines():
     with LineView(Console(file=stream, width=20)) as view:
         view.show(finished("x" * 150))
     assert all(line in stream.getvalue().splitlines() for line in event_lines(finished("x" * 150)))
-
-
-def test_live_view_leaves_the_steps_and_takes_the_panel_away():
-    """After the run the list of calls remains; the canvas does not."""
-    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=30, record=True)
-    with LiveView(console) as view:
-        for event in (TurnStarted(**ORIGIN), draft_event(2), finished({"weekday": "Saturday"})):
-            view.show(event)
-    printed = console.export_text()
-    assert "✓ 1  weekday(date=" in printed
-    assert 'weekday: "Saturday"' in printed
-
-
-def test_live_view_draws_no_faster_than_eyes_see():
-    """Drafts that come faster than frames are skipped, but never the committed one."""
-    clock = FakeClock()
-    stream = io.StringIO()
-    console = Console(file=stream, force_terminal=True, width=80, height=30)
-    with LiveView(console, clock=clock) as view:
-        clock.now_s = 1.0
-        view.show(draft_event(1))
-        view.show(draft_event(2))
-        assert "step 1 of 3" in stream.getvalue()
-        assert "step 2 of 3" not in stream.getvalue()
-        view.show(draft_event(3, is_committed=True))
-        assert "settled in 3 denoising steps" in stream.getvalue()

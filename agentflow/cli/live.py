@@ -1,0 +1,100 @@
+"""A run on a terminal: the list of steps grows, and below it the canvas settles in a panel of fixed height.
+
+A canvas settles in a few hundredths of a second, too fast to see. So the view plays what it was told from a queue, in
+a thread of its own, at a pace that eyes can follow. The run does not wait for it, and its figures are its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Final, Self
+
+from rich.console import Console
+from rich.live import Live
+
+from agentflow.cli.views import View, canvas_panel, rejection_text, step_text
+from agentflow.events import (
+    CallFinished,
+    CallProgressed,
+    CallRunning,
+    DraftUpdated,
+    Event,
+    OutputRejected,
+    TurnStarted,
+)
+from agentflow.types import Draft
+
+FRAME_S: Final = 0.12
+"""Seconds for which a draft stays on the screen."""
+
+CATCH_UP_EVENTS: Final = 20
+"""Events in the queue at which frames stay half as long; a long queue plays fast."""
+
+
+class LiveView(View):
+    """Plays a run. The panel vanishes when the view closes; the steps stay."""
+
+    def __init__(self, console: Console, *, num_lines: int = 5, wait: Callable[[float], object] | None = None) -> None:
+        """Make a view of `num_lines` lines of canvas; `wait`, for tests, is given the seconds that a frame stays."""
+        self._console = console
+        self._num_lines = num_lines
+        self._hurry = threading.Event()
+        self._wait = wait or self._hurry.wait
+        self._draft: Draft | None = None
+        self._status = "loading the model"
+        self._num_steps = 0
+        self._events: SimpleQueue[Event | None] = SimpleQueue()
+        self._live = Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
+        self._player = threading.Thread(target=self._play, name="agentflow-live-view", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Show the empty panel and begin to play."""
+        self._live.start()
+        self._refresh()
+        self._player.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Play what is left, at once if the run was interrupted, and take the panel away."""
+        if isinstance(error[1], BaseException) and not isinstance(error[1], Exception):
+            self._hurry.set()
+        self._events.put(None)
+        try:
+            self._player.join()
+        finally:
+            self._hurry.set()
+            self._live.stop()
+
+    def show(self, event: Event) -> None:
+        """Queue an event."""
+        self._events.put(event)
+
+    def _play(self) -> None:
+        while (event := self._events.get()) is not None:
+            self._play_event(event)
+            if isinstance(event, DraftUpdated) and not self._hurry.is_set():
+                self._wait(FRAME_S / (1 + self._events.qsize() / CATCH_UP_EVENTS))
+
+    def _play_event(self, event: Event) -> None:
+        """Move the panel, or add a finished call to the list."""
+        if isinstance(event, DraftUpdated):
+            self._draft = event.draft
+        elif isinstance(event, TurnStarted):
+            self._status, self._draft = f"turn {event.turn}: the model drafts", None
+        elif isinstance(event, CallRunning):
+            self._status = f"turn {event.turn}: {event.call.name} runs"
+        elif isinstance(event, CallProgressed):
+            self._status = f"turn {event.turn}: {event.call.name}: {event.message}"
+        elif isinstance(event, CallFinished):
+            self._num_steps += 1
+            self._console.print(step_text(self._num_steps, event))
+        elif isinstance(event, OutputRejected):
+            self._console.print(rejection_text(event))
+        self._refresh()
+
+    def _refresh(self) -> None:
+        is_ascii = self._console.options.ascii_only
+        panel = canvas_panel(self._draft, status=self._status, num_lines=self._num_lines, is_ascii=is_ascii)
+        self._live.update(panel, refresh=True)
