@@ -39,10 +39,10 @@ class _Key(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A set of tokens: a cell of a fragment without some tokens, or (``fragment`` -1) one token."""
+    """A set of tokens: one of a fragment's sets without some tokens, or (``fragment`` -1) one token."""
 
     fragment: int
-    cell: int
+    name: int
     without: frozenset[int]
 
 
@@ -291,12 +291,12 @@ class _Assembler:
         if id(fragment) in self._edge_label_cache:
             return self._edge_label_cache[id(fragment)]
         name = self._fragment_name(fragment)
-        used, inverse = np.unique(fragment.cell, return_inverse=True)
+        used, inverse = np.unique(fragment.cells, return_inverse=True)
         labels = np.array([self._label(name, cell) for cell in used.tolist()], np.int32)[inverse]
         if fragment.without:
             states = {state for state, _ in fragment.without}
             for edge in np.flatnonzero(np.isin(fragment.source, list(states))).tolist():
-                key = (int(fragment.source[edge]), int(fragment.cell[edge]))
+                key = (int(fragment.source[edge]), int(fragment.cells[edge]))
                 if key in fragment.without:
                     labels[edge] = self._label(name, key[1], fragment.without[key])
         tokens, inverse = np.unique(fragment.token, return_inverse=True)
@@ -332,15 +332,15 @@ class _Assembler:
         for token, targets in literals.items():
             cell = fragment.cell_of(token)
             target = self._enter(key.block, block, row.step(token, cell), targets)
-            if cell in row.cells:
-                taken.setdefault(cell, set()).add(token)
+            if cell in row.by_cell:
+                taken.setdefault(row.by_cell[cell], set()).add(token)
             self._add_edge(number, self._label(-1, token), target)
         name = self._fragment_name(fragment)
-        for cell, code in row.cells.items():
+        for cells, code in row.sets.items():
             target = self._enter(key.block, block, code, set())
             if target >= 0:
-                without = row.without.get(cell, frozenset()).union(taken.get(cell, ()))
-                self._add_edge(number, self._label(name, cell, without), target)
+                without = row.without.get(cells, frozenset()).union(taken.get(cells, ()))
+                self._add_edge(number, self._label(name, cells, without), target)
         for token, code in row.tokens.items():
             target = self._enter(key.block, block, code, set()) if token not in literals else -1
             if target >= 0:

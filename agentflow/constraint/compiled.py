@@ -355,7 +355,7 @@ def _atoms(
         vocabulary's own tail token, or everything.
     """
     tail = set() if vocabulary.tail_id is None else {vocabulary.tail_id}
-    named = tail.union((x.cell for x in labels if x.fragment < 0), *(x.without for x in labels))
+    named = tail.union((x.name for x in labels if x.fragment < 0), *(x.without for x in labels))
     singles = np.array(sorted(named), np.int64)
     names = sorted({x.fragment for x in labels if x.fragment >= 0})
     partitions = {name: fragments[name].partition for name in names}
@@ -373,10 +373,11 @@ def _atoms(
     lists: list[IntArray] = []
     for label in labels:
         if label.fragment < 0:
-            lists.append(np.array([single_atom[label.cell]], np.int32))
+            lists.append(np.array([single_atom[label.name]], np.int32))
             continue
         by_cell, begin = order[id(partitions[label.fragment])]
-        atoms = by_cell[begin[label.cell] : begin[label.cell + 1]]
+        cells = fragments[label.fragment].sets[label.name]
+        atoms = np.concatenate([by_cell[begin[cell] : begin[cell + 1]] for cell in cells])
         if label.without:
             atoms = atoms[~np.isin(members[atoms], list(label.without)) | (atoms < len(first))]
         lists.append(atoms)

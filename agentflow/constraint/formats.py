@@ -79,6 +79,11 @@ _PATTERNS = {
 }
 
 
+def format_pattern(name: str) -> str | None:
+    """Give the pattern of the strings of a format, without anchors; ``None`` for one that is only an annotation."""
+    return _PATTERNS.get(name)
+
+
 @lru_cache(maxsize=64)
 def format_dfa(name: str) -> CharDfa | None:
     """Give the strings of a format, ``None`` for a format that is only an annotation."""

@@ -31,6 +31,7 @@ _STRING_EXIT = re.compile(rb'(.+?)("(?:|,|,"|:|:"|\}|\]))', re.DOTALL)
 _NUMBER_EXIT = re.compile(rb'([-+.eE0-9]*[0-9])([,\]}]"?)')
 _MAX_COUNTED = 256
 _MAX_UNIT_LENGTH = 4096
+_MAX_BEGINNINGS = 3
 DEAD = -1
 
 
@@ -66,9 +67,17 @@ class Exit(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What may follow in one state of a fragment; targets as in `Fragment`."""
+    """What may follow in one state of a fragment; targets as in `Fragment`.
 
-    cells: dict[int, int]
+    Attributes:
+        sets: Target by set of cells.
+        by_cell: The set of each cell.
+        tokens: Target by token.
+        without: Tokens that are taken out, by set.
+    """
+
+    sets: dict[int, int]
+    by_cell: dict[int, int]
     tokens: dict[int, int]
     without: dict[int, frozenset[int]]
 
@@ -76,7 +85,8 @@ class Row(NamedTuple):
         """Give the target of a token that lies in `cell`, `DEAD` where there is none."""
         if token in self.tokens:
             return self.tokens[token]
-        return DEAD if token in self.without.get(cell, ()) else self.cells.get(cell, DEAD)
+        name = self.by_cell.get(cell, -1)
+        return DEAD if token in self.without.get(name, ()) else self.sets.get(name, DEAD)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,22 +96,22 @@ class Fragment:
     Attributes:
         labels: ``(S,)`` int32, bit k: the k-th of the slot's sets accepts here.
         partition: ``(V,)`` int32 cell of each token; cell 0 holds the tokens that are never allowed. ``None``: no cells.
-        num_cells: Number of cells.
+        sets: The sets of cells that edges are labelled with; all cells with one target are one edge.
         source: ``(E,)`` int32 state of each edge, ascending.
-        cell: ``(E,)`` int32 its cell.
+        cells: ``(E,)`` int32 its set of cells.
         target: ``(E,)`` int32 next state; -2 - i is ``exits[i]``.
         token_source: ``(T,)`` int32 state of each edge of a single token, ascending.
         token: ``(T,)`` int32.
         token_target: ``(T,)`` int32.
         exits: The exits.
-        without: Tokens that are taken out of a state's edge of a cell.
+        without: Tokens that are taken out of a state's edge, by state and set.
     """
 
     labels: IntArray
     partition: IntArray | None
-    num_cells: int
+    sets: tuple[tuple[int, ...], ...]
     source: IntArray
-    cell: IntArray
+    cells: IntArray
     target: IntArray
     token_source: IntArray
     token: IntArray
@@ -123,10 +133,11 @@ class Fragment:
         """Give what may follow in a state."""
         edges, tokens = self._begins
         a, b, c, d = edges[state], edges[state + 1], tokens[state], tokens[state + 1]
-        cells = dict(zip(self.cell[a:b].tolist(), self.target[a:b].tolist(), strict=True))
+        sets = dict(zip(self.cells[a:b].tolist(), self.target[a:b].tolist(), strict=True))
+        by_cell = {cell: name for name in sets for cell in self.sets[name]}
         single = dict(zip(self.token[c:d].tolist(), self.token_target[c:d].tolist(), strict=True))
-        without = {cell: self.without[state, cell] for cell in cells if (state, cell) in self.without}
-        return Row(cells, single, without)
+        without = {name: self.without[state, name] for name in sets if (state, name) in self.without}
+        return Row(sets, by_cell, single, without)
 
     def cell_of(self, token: int) -> int:
         """Give the cell of a token."""
@@ -167,7 +178,7 @@ def _base_key(spec: SlotSpec | SpanSpec) -> tuple[object, ...]:
 
 def _lift_spans(spec: SpanSpec, vocabulary: Vocabulary) -> Fragment:
     source, token, target, labels = determinise_spans(SpanNfa(spec, vocabulary.encode))
-    return Fragment(labels, None, 0, _NO_EDGES, _NO_EDGES, _NO_EDGES, source, token, target, (), {})
+    return Fragment(labels, None, (), _NO_EDGES, _NO_EDGES, _NO_EDGES, source, token, target, (), {})
 
 
 def _with_length(spec: SlotSpec | SpanSpec) -> CharDfa:
@@ -371,13 +382,30 @@ def _pack(lifted: _Lifted, labels: IntArray, table: IntArray) -> Fragment:
         reached[frontier] = True
     rank = np.cumsum(reached) - 1
     table = table[reached]
-    source, cell = np.nonzero(table != DEAD)
-    target = table[source, cell]
+    source, cells, target, sets = _group(table)
     target = np.where(target >= 0, rank[np.maximum(target, 0)], target)
     return Fragment(
-        labels[reached], lifted.partition, lifted.table.shape[1], source.astype(np.int32), cell.astype(np.int32),
+        labels[reached], lifted.partition, sets, source.astype(np.int32), cells.astype(np.int32),
         target.astype(np.int32), _NO_EDGES, _NO_EDGES, _NO_EDGES, lifted.exits, {},
     )  # fmt: skip
+
+
+def _group(
+    table: IntArray,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], tuple[tuple[int, ...], ...]]:
+    """Make one edge of all cells that lead from one state to the same target."""
+    source, cell = np.nonzero(table != DEAD)
+    target = table[source, cell].astype(np.int64)
+    order = np.lexsort((cell, target, source))
+    source, cell, target = source[order], cell[order], target[order]
+    is_new = np.ones(len(source), bool)
+    is_new[1:] = (source[1:] != source[:-1]) | (target[1:] != target[:-1])
+    begin = np.flatnonzero(is_new)
+    names: dict[tuple[int, ...], int] = {}
+    flat = cell.tolist()
+    bounds = [*begin.tolist(), len(flat)]
+    sets = [names.setdefault(tuple(flat[a:b]), len(names)) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return source[begin], np.array(sets, np.int64), target[begin], tuple(names)
 
 
 def exclude(fragment: Fragment, withouts: list[frozenset[str]], style: Style, vocabulary: Vocabulary) -> Fragment:
@@ -420,31 +448,31 @@ class _Excluder:
     def run(self) -> Fragment:
         for path in self._paths.values():
             self._add_path(path)
+        for read in list(self._nodes):
+            self._add_beginnings(read)
         order = {read: i for i, read in enumerate(self._nodes)}
         num = len(order)
+        spend(num)
         fragment = self._fragment
-        labels = [
-            int(fragment.labels[state]) & ~self._masks.get(read, 0) for read, state in self._nodes.items()
-        ]
-        cells: list[tuple[int, int, int]] = []
+        labels = [int(fragment.labels[state]) & ~self._masks.get(read, 0) for read, state in self._nodes.items()]
+        edges: list[tuple[int, int, int]] = []
         singles: list[tuple[int, int, int]] = []
         without: dict[tuple[int, int], frozenset[int]] = {}
         for read, at in order.items():
             row = fragment.row(self._nodes[read])
-            taken, gone = self._taken(read, row)
-            cells += [(at, cell, target + num if target >= 0 else target) for cell, target in row.cells.items()]
-            for cell, tokens in taken.items():
-                without[at, cell] = frozenset(tokens)
+            taken, codes = self._taken(read, row)
+            edges += [(at, name, target + num if target >= 0 else target) for name, target in row.sets.items()]
+            for name, tokens in taken.items():
+                without[at, name] = frozenset(tokens)
             singles += [(at, token, order[child]) for token, child in self._children[read].items()]
-            singles += [(at, token, code) for token, code in gone.items() if code != DEAD]
-        spend(num)
-        edges = np.array(sorted(cells), np.int32).reshape(-1, 3)
+            singles += [(at, token, code) for token, code in codes.items() if code != DEAD]
+        cells = np.array(sorted(edges), np.int32).reshape(-1, 3)
         extra = np.array(sorted(singles), np.int32).reshape(-1, 3)
         target = np.where(fragment.target >= 0, fragment.target + num, fragment.target)
         return Fragment(
-            np.append(np.array(labels, np.int32), fragment.labels), fragment.partition, fragment.num_cells,
-            np.append(edges[:, 0], fragment.source + num).astype(np.int32), np.append(edges[:, 1], fragment.cell),
-            np.append(edges[:, 2], target).astype(np.int32), extra[:, 0].copy(), extra[:, 1].copy(), extra[:, 2].copy(),
+            np.append(np.array(labels, np.int32), fragment.labels), fragment.partition, fragment.sets,
+            np.append(cells[:, 0], fragment.source + num).astype(np.int32), np.append(cells[:, 1], fragment.cells),
+            np.append(cells[:, 2], target).astype(np.int32), extra[:, 0].copy(), extra[:, 1].copy(), extra[:, 2].copy(),
             tuple(self._kinds), without,
         )  # fmt: skip
 
@@ -452,35 +480,56 @@ class _Excluder:
         """Walk a string's tokens, as far as the fragment allows them."""
         read = b""
         for token in path:
-            row = self._fragment.row(self._nodes[read])
-            target = row.step(token, self._fragment.cell_of(token))
-            if target < 0:
+            longer = self._add_child(read, token)
+            if longer is None:
                 return
-            longer = read + (self._vocabulary.token_bytes[token] or b"")
-            self._children[read][token] = longer
-            if longer not in self._nodes:
-                self._nodes[longer] = target
-                self._children[longer] = {}
             read = longer
 
-    def _taken(self, read: bytes, row: Row) -> tuple[dict[int, set[int]], dict[int, int]]:
-        """Give the tokens to take out by cell, and new codes of tokens that leave the slot."""
+    def _add_child(self, read: bytes, token: int) -> bytes | None:
+        row = self._fragment.row(self._nodes[read])
+        target = row.step(token, self._fragment.cell_of(token))
+        if target < 0:
+            return None
+        longer = read + (self._vocabulary.token_bytes[token] or b"")
+        self._children[read][token] = longer
+        if longer not in self._nodes:
+            self._nodes[longer] = target
+            self._children[longer] = {}
+        return longer
+
+    def _add_beginnings(self, read: bytes) -> None:
+        """Let other strings begin with the longest tokens that an excluded string begins with."""
+        for name in self._masks:
+            if name.startswith(read):
+                tokens = self._tokens_along(name[len(read) :])
+                for token in tokens[-_MAX_BEGINNINGS:]:
+                    if token not in self._children[read]:
+                        self._add_child(read, token)
+
+    def _tokens_along(self, rest: bytes) -> list[int]:
+        """Give the tokens that spell the beginning of `rest`, or all of it, the longest last."""
         ids, longest = self._vocabulary.ids_by_bytes
+        found = (ids.get(rest[:end]) for end in range(1, min(len(rest), longest) + 1))
+        return [token for token in found if token is not None]
+
+    def _taken(self, read: bytes, row: Row) -> tuple[dict[int, set[int]], dict[int, int]]:
+        """Give the tokens to take out by set, and new codes of tokens that leave the slot."""
         taken: dict[int, set[int]] = {}
         codes: dict[int, int] = {}
-        for name, mask in self._masks.items():
-            if not name.startswith(read):
+        for spelt, mask in self._masks.items():
+            if not spelt.startswith(read):
                 continue
-            rest = name[len(read) :]
-            for end in range(1, min(len(rest), longest) + 1):
-                token = ids.get(rest[:end])
-                if token is not None and self._fragment.cell_of(token) in row.cells:
-                    taken.setdefault(self._fragment.cell_of(token), set()).add(token)
+            rest = spelt[len(read) :]
+            for token in self._tokens_along(rest):
+                name = row.by_cell.get(self._fragment.cell_of(token))
+                if name is not None:
+                    taken.setdefault(name, set()).add(token)
             for token, after in self._exits_by_body.get(rest, ()):
-                cell = self._fragment.cell_of(token)
-                if cell in row.cells:
-                    taken.setdefault(cell, set()).add(token)
-                    label = self._fragment.exits[-2 - row.cells[cell]].label & ~mask if row.cells[cell] <= -2 else 0  # noqa: PLR2004
+                name = row.by_cell.get(self._fragment.cell_of(token))
+                if name is not None:
+                    taken.setdefault(name, set()).add(token)
+                    code = row.sets[name]
+                    label = self._fragment.exits[-2 - code].label & ~mask if code <= -2 else 0  # noqa: PLR2004
                     codes[token] = self._code(label, after) if label else DEAD
         return taken, codes
 

@@ -138,6 +138,22 @@ class Posterior:
         weights = [torch.from_numpy(row.marginals[0][:, row.constraint.token_atom]) for row in self._rows]
         return self._log_probs.double() + torch.stack(weights)  # (B, L, V)
 
+    def marginals(self, log_probs: torch.Tensor) -> torch.Tensor:
+        """Give the marginals as probabilities, on the device and in the precision of `log_probs`.
+
+        Args:
+            log_probs: What `condition` was given, ``(B, L, V)``.
+
+        Returns:
+            ``(B, L, V)`` probability of each token at each position.
+        """
+        rows = []
+        for b, row in enumerate(self._rows):
+            weights = torch.from_numpy(row.marginals[0]).to(log_probs)  # (L, K)
+            atoms = torch.from_numpy(row.constraint.token_atom).to(log_probs.device)  # (V,)
+            rows.append(weights.index_select(1, atoms).add_(log_probs[b]).exp_())  # (L, V)
+        return torch.stack(rows)  # (B, L, V)
+
     def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
         """Draw one string of each canvas from the joint posterior.
 
