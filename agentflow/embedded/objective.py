@@ -38,9 +38,9 @@ class Objective:
         conditioning_share: Share of steps with a first guess.
     """
 
-    structured_share: float = 0.3
+    structured_share: float = 0.25
     clean_name_share: float = 0.7
-    prefix_share: float = 0.15
+    prefix_share: float = 0.4
     blank_share: float = 0.1
     structure_weight: float = 0.3
     tail_weight: float = 0.05

@@ -17,7 +17,7 @@ MAKERS: Mapping[str, Callable[[random.Random, Split], Conversation]] = {
 }
 """Kinds of conversation and how they are made."""
 
-MIXTURE: Mapping[str, float] = {"task": 0.74, "lookup": 0.13, "extraction": 0.11, "text": 0.02}
+MIXTURE: Mapping[str, float] = {"task": 0.84, "lookup": 0.06, "extraction": 0.09, "text": 0.01}
 """Share of each kind in training."""
 
 COPYING: Mapping[str, float] = {"lookup": 0.75, "extraction": 0.25}

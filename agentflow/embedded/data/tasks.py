@@ -88,7 +88,7 @@ _SCHEMA_SAID = (
     "[The answer|An answer|Answer|Report|A report|Result|What came out|The result|Summary]"
     "[.| of the task.| of the job.| of the run.| for the user.| to the question.]"
 )
-_NUM_CLAUSES = ((1, 0.18), (2, 0.36), (3, 0.3), (4, 0.12), (5, 0.04))
+_NUM_CLAUSES = ((1, 0.2), (2, 0.4), (3, 0.3), (4, 0.08), (5, 0.02))
 _PARALLEL_SHARE, _TEXT_SHARE, _MENTION_SHARE, _DESCRIPTION_SHARE = 0.1, 0.12, 0.12, 0.12
 
 

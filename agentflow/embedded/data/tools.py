@@ -17,7 +17,7 @@ from agentflow.embedded.data.phrasings import expand
 from agentflow.embedded.data.splits import Split, is_held_out, wants_held_out
 from agentflow.types import JsonValue, ToolSpec
 
-_REAL_SHARE = 0.55
+_REAL_SHARE = 0.7
 """Share of ready-made behaviours that are declared as the ready-made tools are."""
 
 
@@ -433,7 +433,7 @@ GROUPS: tuple[tuple[str, ...], ...] = (
 )
 """The ready-made tools as their makers give them."""
 
-_GROUPS_SHARE = 0.1
+_GROUPS_SHARE = 0.07
 """Share of conversations that offer whole groups of ready-made tools."""
 
 BEHAVIOURS = {behaviour.name: behaviour for behaviour in (*READY_MADE, *OTHERS)}
@@ -480,8 +480,8 @@ def declare_many(names: list[str], rng: random.Random, split: Split) -> dict[str
         rng.shuffle(groups)
         offered = [name for group in groups for name in group]
     else:
-        pool = sorted((_READY_MADE_NAMES if rng.random() < 0.8 else set(BEHAVIOURS)) - set(needed))
-        offered = [*needed, *rng.sample(pool, rng.choice((0, 1, 1, 2, 3)))]
+        pool = sorted((_READY_MADE_NAMES if rng.random() < 0.9 else set(BEHAVIOURS)) - set(needed))
+        offered = [*needed, *rng.sample(pool, rng.choice((0, 0, 1, 1, 2, 3)))]
         rng.shuffle(offered)
     taken: set[str] = set()
     return {name: declare(BEHAVIOURS[name], rng, split, taken=taken) for name in offered}

@@ -40,11 +40,11 @@ __all__ = ["CLAUSES", "Draft", "Output", "Step", "shown"]
 
 CLAUSES: Mapping[Callable[[Draft], str], float] = {
     calculate: 3, weekday: 2.5, add_days: 2, days_between: 2, current_time: 0.5,
-    read_file: 2.5, read_note: 2.5, fetch_url: 0.7, run_query: 2,
-    list_todos: 0.5, list_notes: 0.4, list_files: 0.4, list_tables: 0.3,
+    read_file: 2.5, read_note: 2.5, fetch_url: 0.4, run_query: 2,
+    list_todos: 0.4, list_notes: 0.3, list_files: 0.3, list_tables: 0.2,
     add_note: 3, write_file: 3, add_todo: 2.5, complete_todo: 1.5,
-    get_weather: 0.4, get_price: 0.5, check_stock: 0.3, find_contact: 0.4, send_email: 0.4, create_event: 0.4,
-    convert_currency: 0.4, track_order: 0.3, get_distance: 0.3, translate_text: 0.3, set_timer: 0.2,
-    get_population: 0.2,
+    get_weather: 0.3, get_price: 0.3, check_stock: 0.15, find_contact: 0.2, send_email: 0.2, create_event: 0.2,
+    convert_currency: 0.2, track_order: 0.15, get_distance: 0.15, translate_text: 0.1, set_timer: 0.1,
+    get_population: 0.1,
 }  # fmt: skip
 """Every clause and how often it is drawn."""
