@@ -8,10 +8,12 @@ that tools and outputs commonly use; others are refused. Source of the syntax: l
 from __future__ import annotations
 
 import json
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agentflow.constraint.formats import format_pattern
 from agentflow.errors import UnsupportedSchemaError
 from agentflow.types import GenerationRequest, JsonSchema, ToolSpec
 
@@ -22,11 +24,17 @@ _CALL_TEXT = r"/(.|\n)*/"
 _NUMBER_IN_TEXT = re.compile(r"(?<![\w.])-?(?:0|[1-9]\d*)(?:\.\d+)?(?![\w.]*\d)")
 _ANNOTATIONS = frozenset({
     "$defs", "$id", "$schema", "default", "definitions", "deprecated", "description", "examples", "title",
-    "additionalProperties", "format", "x-grounded",
+    "additionalProperties", "x-grounded",
 })  # fmt: skip
-_KEYWORDS = _ANNOTATIONS | {
+_BOUNDS = {
+    "minimum": operator.ge,
+    "maximum": operator.le,
+    "exclusiveMinimum": operator.gt,
+    "exclusiveMaximum": operator.lt,
+}
+_KEYWORDS = _ANNOTATIONS | set(_BOUNDS) | {
     "$ref", "anyOf", "oneOf", "const", "enum", "type", "properties", "required", "items", "minItems", "maxItems",
-    "minLength", "maxLength", "pattern", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+    "minLength", "maxLength", "pattern", "format",
 }  # fmt: skip
 
 
@@ -153,26 +161,37 @@ class _Writer:
         return f'"[" {body} "]"' if low else f'"[" ({body})? "]"'
 
     def _string(self, schema: JsonSchema) -> str:
+        in_format = format_pattern(schema.get("format", ""))
         if "pattern" in schema:
-            body = "/" + _anchor(schema["pattern"]).replace("/", r"\/") + "/"
+            body = _regex(_anchor(schema["pattern"]))
+        elif in_format is not None:
+            body = _regex(in_format)
         elif "minLength" in schema or "maxLength" in schema:
             counts = f"{{{schema.get('minLength', 0)},{schema.get('maxLength', '')}}}"
             body = rf"/(.|\n){counts}/" if self._is_call else rf'/[^"\\\x00-\x1f\x7f]{counts}/'
-        elif self._texts and schema.get("x-grounded", True) and "format" not in schema:
+        elif self._texts and schema.get("x-grounded", True):
             body = self._named("CALL_SPAN" if self._is_call else "JSON_SPAN", self._spans())
         else:
             body = self._named("CALL_TEXT", _CALL_TEXT) if self._is_call else self._named("JSON_TEXT", _JSON_TEXT)
         return self._quoted(body)
 
     def _number(self, kind: str, schema: JsonSchema) -> str:
-        numbers = self._numbers_in_texts(kind) if schema.get("x-grounded", True) else []
+        bounds = {keyword: schema[keyword] for keyword in _BOUNDS if keyword in schema}
+        numbers = self._numbers_in_texts(kind, bounds) if schema.get("x-grounded", True) else []
         if numbers:
-            return self._named(f"GROUNDED_{kind.upper()}", " | ".join(map(_literal, numbers)))
+            return _either([_literal(number) for number in numbers])
+        if bounds:  # a number is the same in both syntaxes
+            return self._rule(f"%json {json.dumps({'type': kind, **bounds})}")
         return self._named(kind.upper(), _INTEGER if kind == "integer" else _NUMBER)
 
-    def _numbers_in_texts(self, kind: str) -> list[str]:
+    def _numbers_in_texts(self, kind: str, bounds: Mapping[str, float]) -> list[str]:
         found = [number for text in self._texts or () for number in _NUMBER_IN_TEXT.findall(text)]
-        return list(dict.fromkeys(n for n in found if kind == "number" or "." not in n))
+        return [
+            number
+            for number in dict.fromkeys(found)
+            if (kind == "number" or "." not in number)
+            and all(_BOUNDS[keyword](float(number), bound) for keyword, bound in bounds.items())
+        ]
 
     def _spans(self) -> str:
         texts = self._texts or ()
@@ -206,6 +225,10 @@ class _Writer:
 
 
 _EMPTY = '""'
+
+
+def _regex(pattern: str) -> str:
+    return "/" + re.sub(r"(?<!\\)/", r"\/", pattern) + "/"
 
 
 def _literal(text: str) -> str:

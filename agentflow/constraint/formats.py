@@ -42,9 +42,7 @@ _UNRESERVED = r"a-zA-Z0-9._~\-"
 _ESCAPED = r"%[0-9a-fA-F]{2}"
 _PCHAR = rf"(?:[{_UNRESERVED}!$&'()*+,;=:@]|{_ESCAPED})"
 _QUERY = rf"(?:[{_UNRESERVED}!$&'()*+,;=:@/?]|{_ESCAPED})*"
-_AUTHORITY = (
-    rf"(?:(?:[{_UNRESERVED}!$&'()*+,;=:]|{_ESCAPED})*@)?(?:\[(?:{_IPV6})\]|(?:[{_UNRESERVED}!$&'()*+,;=]|{_ESCAPED})*)(?::[0-9]{{0,5}})?"
-)
+_AUTHORITY = rf"(?:(?:[{_UNRESERVED}!$&'()*+,;=:]|{_ESCAPED})*@)?(?:\[(?:{_IPV6})\]|(?:[{_UNRESERVED}!$&'()*+,;=]|{_ESCAPED})*)(?::[0-9]{{0,5}})?"
 _SCHEME = r"[a-zA-Z][a-zA-Z0-9+.-]*:"
 _URI_REST = rf"(?://{_AUTHORITY}(?:/{_PCHAR}*)*|/(?:{_PCHAR}+(?:/{_PCHAR}*)*)?|{_PCHAR}+(?:/{_PCHAR}*)*|)(?:\?{_QUERY})?(?:#{_QUERY})?"
 _SEGMENT_NC = rf"(?:[{_UNRESERVED}!$&'()*+,;=@]|{_ESCAPED})+"

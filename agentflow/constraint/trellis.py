@@ -59,7 +59,15 @@ class _Row:
         """Log weights of atoms (L, K), entropies (L,), forced positions (L,), tail probabilities (L,)."""
         c = self.constraint
         log_weight, tail = kernels.forward_weights(
-            self.label_m, self.label_k, c.row, c.edge_label, c.edge_target, self.start, self.after_m, self.after_k, c.final
+            self.label_m,
+            self.label_k,
+            c.row,
+            c.edge_label,
+            c.edge_target,
+            self.start,
+            self.after_m,
+            self.after_k,
+            c.final,
         )
         log_atom, entropy, is_forced = kernels.atom_weights(
             log_weight, c.label_begin, c.label_atoms, self.log_sum, self.mean_log, c.atom_size

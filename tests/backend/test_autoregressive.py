@@ -158,6 +158,37 @@ def test_the_llguidance_grammar_takes_compact_grounded_json(checkpoint, text, is
     assert is_accepted == is_valid
 
 
+BOUNDED = {
+    "type": "object",
+    "properties": {"day": {"type": "string", "format": "date"}, "n": {"type": "integer", "minimum": 3, "maximum": 14}},
+    "required": ["day", "n"],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_grounded", "is_valid"),
+    [
+        ('{"day":"2031-02-28","n":7}', False, True),
+        ('{"day":"2031-02-30","n":7}', False, False),
+        ('{"day":"2031-02-28","n":15}', False, False),
+        ('{"day":"2031-02-28","n":4}', True, True),
+        ('{"day":"2031-02-28","n":7}', True, False),  # no 7 in the conversation
+        ('{"day":"2031-02-28","n":99}', True, False),  # there is a 99, but it is out of bounds
+    ],
+)
+def test_the_llguidance_grammar_keeps_formats_and_bounds(checkpoint, text, is_grounded, is_valid):
+    """Formats are patterns; bounds hold for free numbers and choose among grounded ones."""
+    masks = LlguidanceMasks(AutoregressiveBackend(checkpoint).codec)
+    mask = masks.make(ask("A table for 4, or 99", output_schema=BOUNDED), is_grounded=is_grounded)
+
+    is_accepted = True
+    for token in protocol.encode(protocol.render_turn(AssistantMessage(text)), checkpoint.tokenizer):
+        is_accepted = is_accepted and bool(mask.allowed()[token])
+        mask.advance(token)
+
+    assert is_accepted == is_valid
+
+
 def test_a_keyword_that_the_grammar_does_not_know_is_named():
     """Nothing is dropped in silence."""
     schema = {"type": "object", "properties": {"a": {"type": "string", "contentEncoding": "base64"}}}

@@ -159,6 +159,20 @@ async def test_drafts_arrive_in_the_event_loop_in_order(backend):
 
 
 @pytest.mark.anyio
+async def test_an_observer_that_raises_hurts_only_its_own_request(backend):
+    """The error comes out of `generate`; the event loop and the engine go on."""
+
+    def on_draft(draft):
+        raise KeyError(draft.step)
+
+    with pytest.raises(KeyError, match="1"):
+        await backend.generate(ask(schema={"enum": ["a", "b"]}, seed=1), on_draft=on_draft)
+
+    generation = await backend.generate(ask(schema={"enum": ["a", "b"]}, seed=1))
+    assert generation.message.text in ('"a"', '"b"')
+
+
+@pytest.mark.anyio
 async def test_cancelling_frees_the_row(backend):
     """A task that is cancelled while its canvas is open leaves no row behind, and the next request is served."""
     is_running = anyio.Event()

@@ -52,10 +52,13 @@ class DiffusionBackend:
         started = time.perf_counter()
         post = _poster()
         row = await anyio.to_thread.run_sync(self._prepare, request)
-        if on_draft is not None:
-            row.observe = lambda view: post(on_draft, self._draft(row, view))
+        observer = None if on_draft is None else _Observer(on_draft)
+        if observer is not None:
+            row.observe = lambda view: post(observer.tell, self._draft(row, view))
         with anyio.move_on_after(request.timeout_s) as scope:
             await self._run(row, post)
+        if observer is not None and observer.error is not None:
+            raise observer.error
         if scope.cancelled_caught:
             raise BackendError(f"{self.name} wrote no turn within {request.timeout_s} s", hint="raise timeout_s")
         return self.codec.read(row.committed, request, _usage(row, time.perf_counter() - started))
@@ -121,6 +124,23 @@ class DiffusionBackend:
             states=tuple(states[:length]),
             is_committed=view.is_committed,
         )
+
+
+class _Observer:
+    """Somebody who watches drafts; an error of theirs is kept for the caller and never reaches the event loop."""
+
+    def __init__(self, on_draft: DraftObserver) -> None:
+        self._on_draft = on_draft
+        self.error: Exception | None = None
+
+    def tell(self, draft: Draft) -> None:
+        """Show a draft, unless an earlier one went wrong."""
+        if self.error is not None:
+            return
+        try:
+            self._on_draft(draft)
+        except Exception as error:  # noqa: BLE001 - it is raised again where the turn was asked for
+            self.error = error
 
 
 def _num_shown(tokens: list[int], states: list[PositionState], row: Row) -> int:

@@ -163,7 +163,7 @@ class Row:
             token_ids: All tokens of the canvas.
             denoiser: Reads the canvas if another one follows.
         """
-        kept = token_ids[: _num_kept(token_ids, self.end_ids, self.num_tokens_left)]
+        kept = token_ids[: num_kept(token_ids, self.end_ids, self.num_tokens_left)]
         self.committed += kept
         if self.is_ended or self.num_tokens_left == 0:
             self.is_finished = True
@@ -174,7 +174,8 @@ class Row:
         self._open_canvas(denoiser)
 
 
-def _num_kept(token_ids: list[int], end_ids: frozenset[int], num_tokens_left: int) -> int:
+def num_kept(token_ids: list[int], end_ids: frozenset[int], num_tokens_left: int) -> int:
+    """Tokens of a canvas that belong to the turn: up to its first end token, at most `num_tokens_left`."""
     for i, token_id in enumerate(token_ids[:num_tokens_left]):
         if token_id in end_ids:
             return i + 1

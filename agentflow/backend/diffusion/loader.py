@@ -40,8 +40,8 @@ class Profile:
         has_empty_thought: Whether the place where the model writes next begins with a thought that is already closed.
         canvas_length: Positions of a canvas; ``None``: what `config.json` says.
         max_new_tokens: Budget of a turn when the request sets none; ``None``: what `generation_config.json` says.
-        tail_token: Token with which it was trained to fill a canvas behind the end token. With it, the tail is scored and the
-            model's belief about the length counts; ``None``: the tail is free.
+        tail_token: Token with which it was trained to fill a canvas behind the end token. With it, the tail is scored
+            and the model's belief about the length counts; ``None``: the tail is free.
     """
 
     grounded: bool = False

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from agentflow.backend.diffusion.canvas import CanvasView, Row
+from agentflow.backend.diffusion.canvas import CanvasView, Row, num_kept
 from agentflow.backend.diffusion.denoiser import ContextBatch, Denoiser
 from agentflow.backend.diffusion.sampler import accept_by_entropy, draw_noise, draw_tokens, temperatures
 from agentflow.constraint import Posterior, condition
@@ -138,19 +138,12 @@ def _condition_row_inplace(beliefs: Beliefs, index: int, log_probs: Tensor, row:
     except ConfigurationError as error:
         raise BackendError(f"the network gives no valid turn any probability: {error.message}") from error
     row.counts.log_partition += float(posterior.log_partition[0])
-    beliefs.probs[index, :length] = posterior.log_marginals()[0].exp().to(beliefs.probs)
+    beliefs.probs[index, :length] = posterior.marginals(log_probs[:, :length])[0]
     beliefs.entropies[index, :length] = posterior.entropies[0].to(beliefs.entropies)
-    beliefs.draw[index, :length] = posterior.sample(row.host_generator)[0].to(beliefs.draw)
-    beliefs.is_tail[index] = _tail(beliefs.draw[index], length, row)
+    draw = posterior.sample(row.host_generator)[0]  # (l,)
+    beliefs.draw[index, :length] = draw.to(beliefs.draw)
+    beliefs.is_tail[index, num_kept(draw.tolist(), row.end_ids, length) :] = True
     beliefs.posteriors[index] = posterior
-
-
-def _tail(tokens: Tensor, length: int, row: Row) -> Tensor:
-    """Positions behind the first end token or the budget, ``(L,)`` bool."""
-    end_ids = torch.tensor(sorted(row.end_ids), device=tokens.device)  # (num_ends,)
-    is_end = torch.isin(tokens, end_ids)  # (L,)
-    is_behind_end = is_end.cumsum(dim=-1) - is_end.long() > 0  # (L,)
-    return is_behind_end | (torch.arange(len(tokens), device=tokens.device) >= length)  # (L,)
 
 
 def _accept(beliefs: Beliefs, rows: Sequence[Row]) -> Tensor:
@@ -190,8 +183,8 @@ def _is_same_text(best: Tensor, row: Row) -> bool:
     """Whether `best` equals the best canvas of the step before; with a constraint, up to its end token."""
     if row.constraint is None:
         return torch.equal(best, row.best)
-    is_text = ~_tail(best, row.num_tokens_left, row)  # (L,)
-    return torch.equal(best[is_text], row.best[is_text])
+    num_text = num_kept(best.tolist(), row.end_ids, row.num_tokens_left)
+    return torch.equal(best[:num_text], row.best[:num_text])
 
 
 def _show(row: Row, tokens: Tensor, is_accepted: Tensor, path: Tensor, *, is_committed: bool) -> None:
