@@ -8,6 +8,7 @@ import threading
 
 import anyio
 import pytest
+from trio.testing import MockClock
 
 from agentflow.errors import ConfigurationError, ToolDeniedError
 from agentflow.events import CallFinished, CallProgressed, CallReady, CallRunning
@@ -150,11 +151,12 @@ async def test_wrong_arguments_never_reach_the_tool():
     assert ran == []
 
 
+@pytest.mark.parametrize("anyio_backend", [("trio", {"clock": MockClock(autojump_threshold=0)})], ids=["fake clock"])
 async def test_async_tool_is_stopped_at_its_time_limit():
     """The tool is cancelled and the model told."""
     is_cleaned_up = False
 
-    @tool(timeout_s=0.01)
+    @tool(timeout_s=5)
     async def hang() -> None:
         nonlocal is_cleaned_up
         try:
@@ -163,21 +165,23 @@ async def test_async_tool_is_stopped_at_its_time_limit():
             is_cleaned_up = True
 
     result = await _execute_one(hang)
-    assert result.content == "hang did not finish within 0.01 s and was stopped."
+    assert result.content == "hang did not finish within 5 s and was stopped."
     assert is_cleaned_up
 
 
 async def test_hanging_sync_tool_is_left_behind():
     """A blocked thread cannot be stopped; it is abandoned, and being a daemon it does not keep the program alive."""
-    release, threads = threading.Event(), []
+    release, threads, is_started = threading.Event(), [], threading.Event()
 
     @tool(timeout_s=0.01)
     def hang() -> None:
         threads.append(threading.current_thread())
+        is_started.set()
         release.wait(10)
 
     result = await _execute_one(hang)
     assert "did not finish within 0.01 s" in result.content
+    assert is_started.wait(10)
     assert threads[0].daemon
     release.set()
 

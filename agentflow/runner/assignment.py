@@ -42,15 +42,15 @@ class Outcome(Generic[OutputT]):
         assignment: The assignment.
         result: What the run gave back.
         error: What it raised.
-        wait_s: Seconds from the start of the runner to the start of the run.
         duration_s: Seconds that the run took.
+        wait_s: Seconds from the start of the runner to the start of the run.
     """
 
     assignment: Assignment[OutputT]
     result: RunResult[OutputT] | None
     error: Exception | None
-    wait_s: float
     duration_s: float
+    wait_s: float = 0.0
 
     @property
     def is_successful(self) -> bool:

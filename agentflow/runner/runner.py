@@ -131,11 +131,14 @@ class Runner:
         numbered = enumerate(assignments)
         started_s = time.perf_counter()
         self._started_s = self._started_s or started_s
+        deadline = math.inf if self._timeout_s is None else anyio.current_time() + self._timeout_s
         gates: dict[int, Backend] = {}
 
         async def work() -> None:
             for i, assignment in numbered:
-                deliver(i, await self._run_one(self._with_seed(assignment, i), started_s, gates))
+                wait_s = time.perf_counter() - started_s
+                outcome = await self._run_one(self._with_seed(assignment, i), gates, deadline)
+                deliver(i, replace(outcome, wait_s=wait_s))
 
         async with anyio.create_task_group() as group:
             for _ in range(self._max_running):
@@ -146,9 +149,8 @@ class Runner:
         result: RunResult[Any] | None = None
         error: Exception | None = None
         begun_s = time.perf_counter()
-        wait_s = begun_s - started_s
         try:
-            with anyio.move_on_after(None if self._timeout_s is None else self._timeout_s - wait_s) as scope:
+            with anyio.CancelScope(deadline=deadline) as scope:
                 result = await self._run_loop(assignment, gates)
             if scope.cancelled_caught:
                 error = LimitExceededError(
@@ -159,7 +161,7 @@ class Runner:
         self._num_succeeded += error is None
         self._num_failed += error is not None
         duration_s = time.perf_counter() - begun_s
-        return Outcome(assignment=assignment, result=result, error=error, wait_s=wait_s, duration_s=duration_s)
+        return Outcome(assignment=assignment, result=result, error=error, duration_s=duration_s)
 
     async def _run_loop(self, assignment: Assignment[Any], gates: dict[int, Backend]) -> RunResult[Any]:
         options: RunOptions[Any] = {

@@ -132,9 +132,14 @@ async def test_cancelling_a_run_tells_so():
         finally:
             ended.append(True)
 
+    def watch(event):
+        events.append(event)
+        if sum(isinstance(e, CallRunning) for e in events) == 2:
+            scope.cancel()
+
     agent = Agent(ScriptedBackend([[call("hang"), call("hang")]]), tools=[hang])
-    with anyio.move_on_after(0.02) as scope:
-        await agent.run("go", on_event=events.append)
+    with anyio.CancelScope() as scope:
+        await agent.run("go", on_event=watch)
     assert scope.cancelled_caught
     assert ended == [True, True]
     assert isinstance(events[-1], RunFinished)

@@ -8,7 +8,7 @@ import pytest
 from agentflow.agent import Agent, Limits
 from agentflow.backend.scripted import ScriptedBackend, call
 from agentflow.errors import BackendError, ConfigurationError, JournalError, LimitExceededError
-from agentflow.events import CallFinished, RunStarted, TurnWritten
+from agentflow.events import CallFinished, CallRunning, RunStarted, TurnWritten
 from agentflow.journal import Journal
 from agentflow.tool import tool
 from agentflow.types import GenerationSettings, ToolResult
@@ -199,8 +199,14 @@ async def test_cancelled_and_limited_runs_go_on():
         return "quick"
 
     with Journal(":memory:") as journal:
-        with anyio.move_on_after(0.02):
-            await Agent(ScriptedBackend([call("hang")]), tools=[hang]).run("go", journal=journal, run_id="r")
+        agent = Agent(ScriptedBackend([call("hang")]), tools=[hang])
+        with anyio.CancelScope() as scope:
+            await agent.run(
+                "go",
+                journal=journal,
+                run_id="r",
+                on_event=lambda e: scope.cancel() if isinstance(e, CallRunning) else None,
+            )
         assert journal.get("r").reason == "cancelled"
         agent = Agent(ScriptedBackend(["x"]), tools=[quick], limits=Limits(max_turns=1))
         with pytest.raises(LimitExceededError):
