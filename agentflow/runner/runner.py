@@ -144,7 +144,7 @@ class Runner:
             for _ in range(self._max_running):
                 group.start_soon(work)
 
-    async def _run_one(self, assignment: Assignment[Any], started_s: float, gates: dict[int, Backend]) -> Outcome[Any]:
+    async def _run_one(self, assignment: Assignment[Any], gates: dict[int, Backend], deadline: float) -> Outcome[Any]:
         """Run one assignment; whatever it raises becomes its outcome."""
         result: RunResult[Any] | None = None
         error: Exception | None = None
