@@ -30,12 +30,12 @@ STYLES: Final[Mapping[PositionState, str]] = {"clamped": "magenta", "accepted": 
 MARKS: Final[Mapping[PositionState, str]] = {"clamped": "═", "accepted": "─", "open": "·"}
 ASCII_MARKS: Final[Mapping[PositionState, str]] = {"clamped": "=", "accepted": "-", "open": "."}
 MEANINGS: Final[Mapping[PositionState, str]] = {
-    "clamped": "clamped by the schema",
+    "clamped": "clamped, no choice left",
     "accepted": "accepted",
     "open": "open, still noise",
 }
 
-_SHORT_FORMS: Final[Mapping[str, str]] = {'<|"|>': '"'}
+_SHORT_FORMS: Final[Mapping[str, str]] = {'<|"|>': '"', "<pad>": "∅"}
 _VISIBLE: Final = str.maketrans({"\n": "↵", "\r": "↵", "\t": "→"})
 _ASCII_VISIBLE: Final = str.maketrans({"\n": " ", "\r": " ", "\t": " "})
 

@@ -1,4 +1,4 @@
-"""A run as one still picture: three moments of the first canvas, the calls, the answer and the figures."""
+"""A run as one still picture: three moments of a canvas, the calls, the answer and the figures."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def draw_run(
 
     console = Console(record=True, file=io.StringIO(), width=WIDTH, force_terminal=True, color_system="truecolor")
     print_header(console, task, model=model, seed=seed)
-    frames = film.frames()
+    turn, frames = film.frames()
     num_lines = max((count_lines(draft, width=WIDTH - 4) for draft in frames), default=1)  # 4 cells for the frame
     for draft in frames:
-        console.print(canvas_panel(draft, status="turn 1", num_lines=num_lines))
+        console.print(canvas_panel(draft, status=f"turn {turn}", num_lines=num_lines))
     for number, event in enumerate(film.calls, start=1):
         console.print(step_text(number, event))
     outcome.print(console)

@@ -65,27 +65,44 @@ class QuietView(View):
 
 
 class FilmView(View):
-    """Keeps what a still picture of a run needs: the drafts of its first canvas and the finished calls."""
+    """Keeps what a still picture of a run needs: every draft, and the finished calls.
+
+    Attributes:
+        canvases: The drafts of each canvas, by turn and index of the canvas.
+        calls: The finished calls.
+    """
 
     def __init__(self) -> None:
         """Start with an empty film."""
-        self.drafts: list[Draft] = []
+        self.canvases: dict[tuple[int, int], list[Draft]] = {}
         self.calls: list[CallFinished] = []
 
     def show(self, event: Event) -> None:
-        """Keep drafts of the first canvas of the first turn, and every finished call."""
-        if isinstance(event, DraftUpdated) and event.turn == 1 and event.draft.canvas_index == 0:
-            self.drafts.append(event.draft)
+        """Keep drafts and finished calls."""
+        if isinstance(event, DraftUpdated):
+            self.canvases.setdefault((event.turn, event.draft.canvas_index), []).append(event.draft)
         elif isinstance(event, CallFinished):
             self.calls.append(event)
 
-    def frames(self) -> list[Draft]:
-        """Choose the first draft, one half-way to being settled, and the last."""
-        if len(self.drafts) < 3:  # noqa: PLR2004 - nothing to choose
-            return self.drafts
-        first, *middle, last = self.drafts
-        target = (count_states(first)["open"] + count_states(last)["open"]) / 2
-        return [first, min(middle, key=lambda draft: abs(count_states(draft)["open"] - target)), last]
+    def frames(self) -> tuple[int, list[Draft]]:
+        """Choose the canvas that began with the most noise, and of it the first draft, one half-way, and the last.
+
+        Returns:
+            The turn of the canvas, and up to three drafts; turn 0 and none for a model that does not draft.
+        """
+        if not self.canvases:
+            return 0, []
+        (turn, _), drafts = max(self.canvases.items(), key=lambda item: _num_open(item[1][0]))
+        unsettled = [draft for draft in drafts[:-1] if _num_open(draft)]
+        if len(unsettled) < 2:  # noqa: PLR2004 - nothing to choose
+            return turn, [*unsettled, drafts[-1]]
+        first, *middle = unsettled
+        half_way = min(middle, key=lambda draft: abs(_num_open(draft) - _num_open(first) / 2))
+        return turn, [first, half_way, drafts[-1]]
+
+
+def _num_open(draft: Draft) -> int:
+    return count_states(draft)["open"]
 
 
 def canvas_panel(draft: Draft | None, *, status: str, num_lines: int, is_ascii: bool = False) -> RenderableType:

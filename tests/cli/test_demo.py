@@ -57,13 +57,19 @@ def test_the_right_answer_of_the_default_task():
     assert dict(DEMO_TASKS["rent"].solved().answer) == {"total": 100, "weekday": "Saturday"}
 
 
-def test_film_keeps_the_first_canvas():
-    """The picture shows the first draft, one on the way, and the committed canvas of the first turn."""
+def test_film_chooses_the_canvas_with_the_most_noise():
+    """The picture shows a first draft, one on the way, and the committed canvas, of the turn with two calls."""
     *_, film = run_rent({"total": 100, "weekday": "Saturday"})
-    first, middle, last = film.frames()
+    turn, (first, middle, last) = film.frames()
+    assert turn == 2
     assert (first.step, last.is_committed) == (1, True)
-    assert 0 < middle.states.count("open") < len(middle.states)
+    assert last.states.count("open") < middle.states.count("open") < first.states.count("open")
     assert len(film.calls) == 3
+
+
+def test_film_of_a_model_that_does_not_draft_is_empty():
+    """A left-to-right model has no canvas to show."""
+    assert FilmView().frames() == (0, [])
 
 
 def test_picture_is_a_self_contained_svg(tmp_path):
