@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar, Unpack, overload
 
 from agentflow.agent.compaction import Compaction, Window
-from agentflow.agent.delegation import delegate
+from agentflow.agent.delegation import delegate, make_handoff
 from agentflow.agent.job import Job, OutputCheck, make_output_check
 from agentflow.agent.limits import Limits
 from agentflow.agent.loop import Loop
@@ -82,6 +82,7 @@ class Agent(Generic[DepsT, OutputT]):
         max_result_chars: int = MAX_RESULT_CHARS,
         has_result_reader: bool = False,
         compaction: Compaction | None = None,
+        handoffs: Iterable[Agent[DepsT, Any]] = (),
     ) -> None:
         """Define an agent. Nothing is loaded before the first run.
 
@@ -100,6 +101,8 @@ class Agent(Generic[DepsT, OutputT]):
             max_concurrency: Most calls of one turn that run at once.
             max_result_chars: Characters of one result that the model is shown; of longer ones the middle is left out.
             has_result_reader: Add a tool, ``read_result``, with which the model reads what was left out.
+            handoffs: Agents to which this one may hand the conversation, each by a tool ``transfer_to_NAME``; the
+                answer of the agent that ends it is the output of the run, of that agent's output type.
             compaction: How long conversations are shortened for the model; without it they are shown whole.
 
         Raises:
@@ -114,7 +117,9 @@ class Agent(Generic[DepsT, OutputT]):
         self.limits = limits or Limits()
         self._model = model
         self._instructions = instructions
-        self._tools = collect_tools(tools)
+        transfers = [make_handoff(agent) for agent in handoffs]
+        self._handoffs = {transfer.name: hand_over for transfer, hand_over in transfers}
+        self._tools = collect_tools([*tools, *(transfer for transfer, _ in transfers)])
         self._output_type: OutputType[OutputT] = OutputType(output_type)
         self._output_checks: tuple[OutputCheck, ...] = ()
         self._tool_choice = tool_choice
@@ -219,6 +224,7 @@ class Agent(Generic[DepsT, OutputT]):
             depth=depth,
             approve=approve,
             journal=options.get("journal"),
+            handoffs=self._handoffs,
         )
         window = Window(self._compaction) if self._compaction is not None else None
         if job.journal is not None and (record := job.journal.find(job.run_id)):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from agentflow.agent.limits import Limits
@@ -14,10 +14,14 @@ from agentflow.executor import Approver, Executor
 from agentflow.journal import Journal
 from agentflow.output import OutputType
 from agentflow.tool import RunContext
-from agentflow.types import GenerationSettings, ToolChoice, ToolSpec
+from agentflow.types import GenerationSettings, Message, ToolChoice, ToolSpec
 
 OutputCheck = Callable[[RunContext[Any], Any], Awaitable[Any]]
 """Takes a parsed output and gives back the output to use; raises `OutputValidationError` to ask for another try."""
+
+
+HandOff = Callable[[RunContext[Any], Sequence[Message]], Awaitable[Any]]
+"""Sets up the `Loop` of another agent that goes on with a conversation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,7 @@ class Job:
         depth: How many runs this one is nested in.
         approve: Asked before tools that need approval run.
         journal: Where the run is recorded; handed on to nested runs.
+        handoffs: What to do after a call that lets another agent go on, by the name of its tool.
     """
 
     backend: Backend
@@ -59,6 +64,7 @@ class Job:
     depth: int = 0
     approve: Approver | None = None
     journal: Journal | None = None
+    handoffs: Mapping[str, HandOff] = field(default_factory=dict)
 
 
 def derive_seed(seed: int | None, part: int | str) -> int | None:

@@ -126,7 +126,23 @@ class Loop(Generic[OutputT]):
                     return await self._accept(generation)
             except ModelOutputError as error:
                 self._reject(error)
+            else:
+                for call in generation.message.tool_calls:
+                    if call.name in self.job.handoffs:
+                        return await self._hand_over(call)
             self.observer.raise_error()
+
+    async def _hand_over(self, call: ToolCall) -> Any:
+        """Let another agent go on with the conversation; its output is the output of this run."""
+        hand_over = self.job.handoffs[call.name]
+        nested: Loop[Any] = await hand_over(replace(self.context, call=call), self.transcript.show())
+        try:
+            output = (await nested.run()).output
+        finally:
+            self.usage += nested.usage
+        self.transcript = nested.transcript.going_on_from(self.transcript)
+        self.observer.tell(OutputReady, output=output)
+        return output
 
     async def _generate(self) -> Generation:
         """Have the model write a turn and record it."""

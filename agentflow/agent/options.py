@@ -37,6 +37,7 @@ class AgentOptions(TypedDict, total=False):
     max_result_chars: int
     has_result_reader: bool
     compaction: Compaction | None
+    handoffs: Iterable[Any]
 
 
 class RunOptions(TypedDict, Generic[DepsT], total=False):

@@ -46,6 +46,11 @@ class Transcript:
         transcript.num_history = num_history
         return transcript
 
+    def going_on_from(self, earlier: Transcript) -> Transcript:
+        """Copy it so that it counts as one conversation with `earlier`, which is its history."""
+        num_added = self.num_history - len(earlier.show())  # 1 if only this one begins with instructions
+        return Transcript.from_journal(self._messages, num_history=earlier.num_history + num_added)
+
     def show(self) -> tuple[Message, ...]:
         """Get all messages."""
         return tuple(self._messages)
