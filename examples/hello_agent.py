@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 from pydantic import BaseModel
 
 from agentflow import Agent, Backend
-from agentflow_tools import calculator, clock, notes
+from agentflow_tools import calculator, clock
 
 
 class Report(BaseModel):
@@ -20,12 +20,10 @@ def main(model: str | Backend = "embedded") -> Report:
     agent = Agent(
         model,
         instructions="Use the tools. Then answer.",
-        tools=[*calculator(), *clock(), *notes()],
+        tools=[*calculator(), *clock()],
         output_type=Report,
     )
-    result = agent.run_sync(
-        "Work out 128 * 46, save the result in a note called Rent, and tell me the weekday of 2026-03-14."
-    )
+    result = agent.run_sync("Work out 128 * 46, and tell me the weekday of 2026-03-14.")
     for call, answer in zip(result.calls, result.results, strict=True):
         print(f"{call.name}({dict(call.arguments)}) -> {answer.content}")
     print(result.output)
