@@ -172,6 +172,8 @@ class GenerationSettings:
         is_constrained: Hold the output to the schemas of the request. Without it the model is on its own.
         is_grounded: Limit free strings (and numbers) to spans of the conversation; ``None``: the model's habit.
         is_parallel: Allow several tool calls in one turn.
+        is_checked: Check every draft with the causal encoder of the same weights and keep what it agrees with: the
+            answer of left-to-right decoding, in fewer forward passes; ``None``: the model's habit.
     """
 
     seed: int | None = None
@@ -185,6 +187,7 @@ class GenerationSettings:
     is_constrained: bool = True
     is_grounded: bool | None = None
     is_parallel: bool = True
+    is_checked: bool | None = None
 
     def __post_init__(self) -> None:
         """Check the bounds.

@@ -150,7 +150,7 @@ class AutoregressiveBackend:
         if self._llguidance is not None:
             return self._llguidance.make(request, is_grounded=self.codec.is_grounded(request))
         constraint = self.codec.compile(request, num_tokens=num_tokens)
-        return None if constraint is None else AutomatonMask(constraint)
+        return None if constraint is None else AutomatonMask(constraint, num_tokens=num_tokens)
 
 
 def _choose(logits: Tensor, job: _Job) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from agentflow.backend.codec import TurnCodec, grounding_texts
+from agentflow.backend.diffusion.check import allowed_within
 from agentflow.backend.lark import turn_lark
 from agentflow.constraint import Constraint
 from agentflow.errors import MissingDependencyError, UnsupportedSchemaError
@@ -32,23 +33,26 @@ class TokenMask(Protocol):
 
 
 class AutomatonMask:
-    """The mask of our own automaton.
+    """The mask of our own automaton; it leaves only tokens after which the turn can still end within its budget.
 
     Args:
         constraint: Automaton of the turn.
+        num_tokens: Budget of the turn, the end token included.
     """
 
-    def __init__(self, constraint: Constraint) -> None:
+    def __init__(self, constraint: Constraint, *, num_tokens: int) -> None:
         self._constraint = constraint
         self._state = constraint.start_state
+        self._num_tokens_left = num_tokens
 
     def allowed(self) -> Tensor:
         """See `TokenMask`."""
-        return torch.as_tensor(self._constraint.allowed(self._state))  # (V,)
+        return allowed_within(self._constraint, self._state, self._num_tokens_left)
 
     def advance(self, token_id: int) -> None:
         """See `TokenMask`."""
         self._state = self._constraint.advance(self._state, [token_id])
+        self._num_tokens_left -= 1
 
 
 class LlguidanceMasks:

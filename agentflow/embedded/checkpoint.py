@@ -38,7 +38,7 @@ GENERATION = {
 ENTROPY_BOUND = 0.1
 """Entropy in nats up to which positions are accepted in one step."""
 
-PROFILE = {"grounded": True, "has_empty_thought": False, "tail_token": "<pad>"}
+PROFILE = {"grounded": True, "has_empty_thought": False, "tail_token": "<pad>", "checked": True}
 """What agentflow's loader reads from ``agentflow.json``."""
 
 

@@ -1,6 +1,7 @@
 """The left-to-right twin and its two masks."""
 
 import json
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -83,6 +84,23 @@ async def test_finished_turns_are_valid_under_either_mask(twin):
             (call,) = generation.message.tool_calls
             jsonschema.validate(dict(call.arguments), TOOL.parameters)
     assert num_ended > 0
+
+
+@pytest.mark.anyio
+@pytest.mark.slow
+async def test_our_mask_ends_every_turn_within_its_budget(checkpoint):
+    """A turn that would go on for ever closes its strings and brackets when tokens run out."""
+    twin = AutoregressiveBackend(checkpoint)
+    settings = {"is_grounded": False}
+    for seed in range(4):
+        request = ask(tools=(TOOL,), tool_choice="required", settings=settings)
+        request = replace(request, settings=replace(request.settings, seed=seed, max_new_tokens=40))
+        generation = await twin.generate(request)
+
+        assert generation.finish_reason == "tool_calls"
+        assert generation.usage.output_tokens <= 40
+        for call in generation.message.tool_calls:
+            jsonschema.validate(dict(call.arguments), TOOL.parameters)
 
 
 @pytest.mark.anyio

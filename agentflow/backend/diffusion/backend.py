@@ -159,7 +159,7 @@ def _usage(row: Row, duration_s: float) -> Usage:
         output_tokens=len(row.committed),
         num_canvases=row.counts.num_canvases,
         denoising_steps=row.counts.denoising_steps,
-        num_forwards=row.counts.denoising_steps,
+        num_forwards=row.counts.denoising_steps + row.counts.num_checks,
         model_time_s=duration_s,
         constraint_time_s=row.counts.constraint_time_s,
         log_partition=row.counts.log_partition,

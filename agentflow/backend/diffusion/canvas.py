@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from agentflow.backend.diffusion.check import DraftCheck
 from agentflow.backend.diffusion.denoiser import Context, Denoiser
 from agentflow.backend.diffusion.prefix import PrefixCache
 from agentflow.backend.diffusion.sampler import SamplerConfig, draw_noise
@@ -47,6 +48,7 @@ class RowCounts:
     cached_input_tokens: int = 0
     num_canvases: int = 0
     denoising_steps: int = 0
+    num_checks: int = 0
     constraint_time_s: float = 0.0
     log_partition: float = 0.0
 
@@ -74,6 +76,7 @@ class Row:
         step: Denoising steps done on it.
         best: The most probable canvas of the last step that computed one, ``(L,)``.
         num_unchanged: Steps for which `best` has stayed the same.
+        check: What the causal encoder has agreed to of the open canvas; ``None`` where drafts are not checked.
     """
 
     prompt_ids: list[int]
@@ -95,6 +98,7 @@ class Row:
     best: Tensor = field(init=False)
     step: int = field(default=0, init=False)
     num_unchanged: int = field(default=0, init=False)
+    check: DraftCheck | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Give joint draws a generator of their own where the network is on another device."""
@@ -121,12 +125,13 @@ class Row:
         found = prefixes.find(self.prompt_ids) if prefixes is not None else None
         self.context = found or denoiser.open_context()
         self.counts.cached_input_tokens = self.context.num_tokens
-        denoiser.read_inplace(self.context, self.prompt_ids[self.context.num_tokens :])
+        hidden = denoiser.read_inplace(self.context, self.prompt_ids[self.context.num_tokens :])  # (1, T, H)
         if prefixes is not None:
             prefixes.keep(self.prompt_ids, self.context)
-        self._open_canvas(denoiser)
+        self._open_canvas(denoiser, hidden[0, -1])
 
-    def _open_canvas(self, denoiser: Denoiser) -> None:
+    def _open_canvas(self, denoiser: Denoiser, last_hidden: Tensor) -> None:
+        """Open a canvas of noise; `last_hidden` is the encoder's last state before it, ``(H,)``."""
         length, device = denoiser.canvas_length, denoiser.device
         self.tokens = draw_noise(
             length, vocab_size=denoiser.vocab_size, generators=[self.generator], device=device
@@ -136,6 +141,33 @@ class Row:
         self.step = 0
         self.num_unchanged = 0
         self.counts.num_canvases += 1
+        if self.config.is_checked:
+            self.check = DraftCheck(
+                context=self.context.fork(),
+                next_logits=denoiser.logits(last_hidden),
+                state=self.state,
+                num_tokens_left=self.num_tokens_left,
+                end_ids=self.end_ids,
+            )
+
+    @property
+    def known(self) -> list[int]:
+        """Tokens at the beginning of the open canvas that are certain."""
+        return [] if self.check is None else self.check.tokens
+
+    def check_draft(self, draft: list[int], denoiser: Denoiser) -> list[int] | None:
+        """Have the causal encoder check a draft; give the canvas to commit when it is complete.
+
+        Args:
+            draft: The canvas as the step would write it, beginning with what is known.
+            denoiser: The network.
+        """
+        assert self.check is not None  # noqa: S101 - only rows with a check come here
+        length = num_kept(draft, self.end_ids, self.num_tokens_left)
+        self.check.check(draft[len(self.known) : length], self.constraint, denoiser)
+        self.counts.num_checks += 1
+        is_complete = self.check.is_ended or len(self.known) == len(draft)
+        return self.known + draft[len(self.known) :] if is_complete else None
 
     def is_settled(self, *, best: Tensor, is_same: bool, is_confident: bool, is_sharp: bool) -> bool:
         """Take note of a step's best canvas and say whether to stop.
@@ -170,8 +202,8 @@ class Row:
             return
         if self.constraint is not None:
             self.state = self.constraint.advance(self.state, kept)
-        denoiser.read_inplace(self.context, token_ids)
-        self._open_canvas(denoiser)
+        hidden = denoiser.read_inplace(self.context, token_ids)  # (1, L, H)
+        self._open_canvas(denoiser, hidden[0, -1])
 
 
 def num_kept(token_ids: list[int], end_ids: frozenset[int], num_tokens_left: int) -> int:

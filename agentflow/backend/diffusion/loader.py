@@ -12,7 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Profile:
         max_new_tokens: Budget of a turn when the request sets none; ``None``: what `generation_config.json` says.
         tail_token: Token with which it was trained to fill a canvas behind the end token. With it, the tail is scored
             and the model's belief about the length counts; ``None``: the tail is free.
+        checked: Check every draft with the causal encoder unless the request says otherwise.
     """
 
     grounded: bool = False
@@ -49,6 +50,7 @@ class Profile:
     canvas_length: int | None = None
     max_new_tokens: int | None = None
     tail_token: str | None = None
+    checked: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> Profile:
@@ -117,7 +119,7 @@ def load_checkpoint(name_or_path: str | Path, *, device: str | None = None, dtyp
         name=str(name_or_path),
         denoiser=DenseDenoiser(model) if DenseDenoiser.can_run(model) else Denoiser(model),
         tokenizer=tokenizer,
-        sampler_config=SamplerConfig.from_generation_config(generation_config),
+        sampler_config=replace(SamplerConfig.from_generation_config(generation_config), is_checked=profile.checked),
         end_ids=_end_ids(generation_config, model.config),
         max_new_tokens=profile.max_new_tokens or generation_config.max_new_tokens or model.config.canvas_length,
         profile=profile,

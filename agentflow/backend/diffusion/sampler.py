@@ -31,6 +31,7 @@ class SamplerConfig:
         entropy_bound: Entropy in nats up to which positions are accepted in one step.
         stability_threshold: Steps for which the best canvas must stay the same before it may stop.
         confidence_threshold: Mean entropy in nats below which a stable canvas stops.
+        is_checked: Whether the causal encoder checks every draft; see `agentflow.backend.diffusion.check`.
     """
 
     max_denoising_steps: int = 48
@@ -39,6 +40,7 @@ class SamplerConfig:
     entropy_bound: float = 0.1
     stability_threshold: int = 1
     confidence_threshold: float = 0.005
+    is_checked: bool = False
 
     def __post_init__(self) -> None:
         """Check the schedule.

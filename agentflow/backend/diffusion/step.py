@@ -62,6 +62,7 @@ def denoise_step(denoiser: Denoiser, rows: Sequence[Row], batch: ContextBatch) -
         The rows that committed a canvas or failed; their context has changed or they are finished.
     """
     beliefs = believe(_tempered_logits(denoiser, rows, batch), rows)
+    checked = _check(beliefs, rows, denoiser)
     is_accepted = _accept(beliefs, rows)  # (B, L)
     noise = draw_noise(
         denoiser.canvas_length,
@@ -75,7 +76,10 @@ def denoise_step(denoiser: Denoiser, rows: Sequence[Row], batch: ContextBatch) -
         row.tokens, row.signal = tokens[i], signals[i]
         row.step += 1
         row.counts.denoising_steps += 1
-    chosen = _settle(beliefs, rows)
+    chosen = [
+        canvas if row.check is not None else settled
+        for row, canvas, settled in zip(rows, checked, _settle(beliefs, rows), strict=True)
+    ]
     for i, row in enumerate(rows):
         if row.failure is not None:
             continue
@@ -90,7 +94,7 @@ def _tempered_logits(denoiser: Denoiser, rows: Sequence[Row], batch: ContextBatc
     canvases = torch.stack([row.tokens for row in rows])  # (B, L)
     signals = torch.stack([row.signal for row in rows])  # (B, L, H)
     temperature = temperatures(
-        [row.config for row in rows], [row.num_steps_left for row in rows], device=denoiser.device
+        [row.config for row in rows], [max(row.num_steps_left, 1) for row in rows], device=denoiser.device
     )  # (B,)
     return denoiser.denoise(canvases, signals, batch) / temperature[:, None, None]  # (B, L, V)
 
@@ -130,20 +134,55 @@ def believe(logits: Tensor, rows: Sequence[Row]) -> Beliefs:
 def _condition_row_inplace(beliefs: Beliefs, index: int, log_probs: Tensor, row: Row) -> None:
     """Condition the part of a canvas that the budget leaves; what is behind it is never committed."""
     assert row.constraint is not None  # noqa: S101 - the caller's invariant
-    length = min(log_probs.shape[1], row.num_tokens_left)
+    start, length = len(row.known), min(log_probs.shape[1], row.num_tokens_left)
     try:
         posterior = condition(
-            log_probs[:, :length], [row.constraint], [row.state], num_tokens_left=[row.num_tokens_left - length]
+            log_probs[:, start:length],
+            [row.constraint],
+            [row.state if row.check is None else row.check.state],
+            num_tokens_left=[row.num_tokens_left - length],
         )
     except ConfigurationError as error:
         raise BackendError(f"the network gives no valid turn any probability: {error.message}") from error
     row.counts.log_partition += float(posterior.log_partition[0])
-    beliefs.probs[index, :length] = posterior.marginals(log_probs[:, :length])[0]
-    beliefs.entropies[index, :length] = posterior.entropies[0].to(beliefs.entropies)
+    beliefs.probs[index, start:length] = posterior.marginals(log_probs[:, start:length])[0]
+    beliefs.entropies[index, start:length] = posterior.entropies[0].to(beliefs.entropies)
     draw = posterior.sample(row.host_generator)[0]  # (l,)
-    beliefs.draw[index, :length] = draw.to(beliefs.draw)
-    beliefs.is_tail[index, num_kept(draw.tolist(), row.end_ids, length) :] = True
+    beliefs.draw[index, start:length] = draw.to(beliefs.draw)
+    beliefs.is_tail[index, start + num_kept(draw.tolist(), row.end_ids, length - start) :] = True
     beliefs.posteriors[index] = posterior
+
+
+def _check(beliefs: Beliefs, rows: Sequence[Row], denoiser: Denoiser) -> list[Tensor | None]:
+    """Have the causal encoder check the drafts of the rows that want it, and make what it agreed to certain.
+
+    Returns:
+        The canvas to commit for every row whose checked tokens are complete, ``(L,)`` each.
+    """
+    complete: list[Tensor | None] = [None] * len(rows)
+    for i, row in enumerate(rows):
+        if row.check is None or row.failure is not None:
+            continue
+        canvas = row.check_draft(_draft(beliefs, i, row), denoiser)
+        if canvas is not None:
+            padding = [0] * (beliefs.draw.shape[1] - len(canvas))  # behind the budget
+            complete[i] = torch.tensor(canvas + padding, device=beliefs.draw.device)  # (L,)
+        num_known = len(row.known)
+        known = torch.tensor(row.known, device=beliefs.draw.device)  # (num_known,)
+        beliefs.draw[i, :num_known] = known
+        beliefs.entropies[i] = torch.inf
+        beliefs.entropies[i, :num_known] = 0.0
+        beliefs.is_tail[i] = False
+        beliefs.probs[i, :num_known] = torch.nn.functional.one_hot(known, beliefs.probs.shape[-1]).to(beliefs.probs)
+    return complete
+
+
+def _draft(beliefs: Beliefs, index: int, row: Row) -> list[int]:
+    """The best canvas of a step, beginning with what is known."""
+    posterior = beliefs.posteriors[index]
+    best = beliefs.argmax[index] if posterior is None else posterior.best()[0]  # (l,)
+    tokens = row.known + best.tolist()[-(len(beliefs.argmax[index]) - len(row.known)) :]
+    return tokens[: len(beliefs.argmax[index])]
 
 
 def _accept(beliefs: Beliefs, rows: Sequence[Row]) -> Tensor:

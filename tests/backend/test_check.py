@@ -1,0 +1,76 @@
+"""Drafts that the causal encoder checks: what left to right writes, in fewer passes."""
+
+import pytest
+
+from agentflow.backend.autoregressive import AutoregressiveBackend
+from agentflow.backend.diffusion.backend import DiffusionBackend
+from agentflow.backend.diffusion.loader import load_checkpoint
+from agentflow.backend.diffusion.untrained import save_untrained_checkpoint
+from agentflow.types import GenerationRequest, GenerationSettings, ToolSpec, UserMessage
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 12}, "days": {"type": "integer"}},
+    "required": ["city", "days"],
+}
+TOOL = ToolSpec("book", "Book a table.", SCHEMA)
+REQUESTS = [
+    GenerationRequest(messages=(UserMessage("Five days in Oslo, please."),), output_schema=SCHEMA),
+    GenerationRequest(messages=(UserMessage("A table in Rome for 3 days."),), tools=(TOOL,), tool_choice="required"),
+]
+
+
+def greedy(denoiser, row):
+    """Decode left to right, one token a pass."""
+    context, written = denoiser.open_context(), []
+    hidden = denoiser.read_inplace(context, row.prompt_ids)
+    while len(written) < row.max_new_tokens and not set(written) & row.end_ids:
+        written.append(int(denoiser.logits(hidden[0, -1]).argmax()))
+        hidden = denoiser.read_inplace(context, written[-1:])
+    return written
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_free_drafts_become_what_greedy_decoding_writes(denoiser, make_row, run_rows, seed):
+    """Without a constraint, over several canvases, checked drafts end as greedy decoding does."""
+    row = make_row(seed, max_new_tokens=40, is_checked=True)
+    assert run_rows(denoiser, [row]) == [greedy(denoiser, row)]
+
+
+def test_rows_do_not_disturb_each_other(denoiser, make_row, run_rows):
+    """A checked row writes the same beside rows that are not checked."""
+    alone = run_rows(denoiser, [make_row(1, is_checked=True)])[0]
+    together = run_rows(denoiser, [make_row(2), make_row(1, is_checked=True), make_row(3)])
+    assert together[1] == alone
+    assert together[0] == run_rows(denoiser, [make_row(2)])[0]
+
+
+def test_perfect_drafts_cost_one_check(denoiser, make_row):
+    """A draft that the encoder agrees with is taken whole in one pass."""
+    row = make_row(5, is_checked=True, end_ids=(95,))
+    expected = greedy(denoiser, row)[: denoiser.canvas_length]
+    row.open(denoiser)
+    canvas = row.check_draft(expected, denoiser)
+    assert canvas == expected
+    assert row.counts.num_checks == 1
+
+
+@pytest.fixture(scope="module")
+def backends(tmp_path_factory):
+    """An untrained checkpoint, by canvases and from left to right."""
+    checkpoint = load_checkpoint(save_untrained_checkpoint(tmp_path_factory.mktemp("untrained")))
+    return DiffusionBackend(checkpoint), AutoregressiveBackend(checkpoint, mask="agentflow")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("request_", REQUESTS, ids=["answer", "call"])
+def test_constrained_drafts_become_what_the_masked_twin_writes(backends, request_):
+    """Under a schema, checked drafts end as the left-to-right twin with the same automaton does, in no more passes."""
+    import anyio
+
+    diffusion, twin = backends
+    settings = GenerationSettings(seed=3, is_checked=True, max_new_tokens=48)
+    request = GenerationRequest(**{**vars(request_), "settings": settings})
+    checked, expected = anyio.run(diffusion.generate, request), anyio.run(twin.generate, request)
+    assert checked.message == expected.message
+    assert checked.usage.denoising_steps <= expected.usage.num_forwards
