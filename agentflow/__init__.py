@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from agentflow.agent import Agent, Limits, RunResult
     from agentflow.backend.base import Backend
     from agentflow.backend.scripted import ScriptedBackend
-    from agentflow.errors import AgentflowError, ToolDeniedError
+    from agentflow.errors import AgentflowError, ConfigurationError, ToolDeniedError
+    from agentflow.executor import Approval, Denial
     from agentflow.model import Model, load_model
     from agentflow.tool import RunContext, Tool, Toolset
     from agentflow.types import (
@@ -44,8 +45,11 @@ __version__ = "0.1.0"
 _MODULES = {
     "Agent": "agent",
     "AgentflowError": "errors",
+    "Approval": "executor",
     "AssistantMessage": "types",
     "Backend": "backend.base",
+    "ConfigurationError": "errors",
+    "Denial": "executor",
     "Draft": "types",
     "GenerationSettings": "types",
     "Limits": "agent",
@@ -69,8 +73,11 @@ _MODULES = {
 __all__ = [
     "Agent",
     "AgentflowError",
+    "Approval",
     "AssistantMessage",
     "Backend",
+    "ConfigurationError",
+    "Denial",
     "Draft",
     "GenerationSettings",
     "Limits",
