@@ -26,35 +26,37 @@ PLAN_INSTRUCTIONS = (
 
 
 def plan_schema(tools: Sequence[str], *, min_steps: int, max_steps: int) -> JsonSchema:
-    """Make the JSON Schema of a plan: goal before tool before needs, the order in which they are thought of."""
+    """Make the JSON Schema of a plan: goal before tool before needs, the order in which they are thought of.
+
+    Lengths are not bounded here, because each bound unrolls the automaton of what it bounds; `read_steps` checks.
+    """
     step = {
         "type": "object",
         "properties": {
-            "goal": {"type": "string", "maxLength": 200},
+            "goal": {"type": "string"},
             "tool": {"type": "string", "enum": list(tools)},
-            "needs": {
-                "type": "array",
-                "items": {"type": "integer", "minimum": 1, "maximum": 99},
-                "maxItems": max_steps,
-            },
+            "needs": {"type": "array", "items": {"type": "integer", "enum": list(range(1, max_steps + 1))}},
         },
         "required": ["goal", "tool", "needs"],
         "additionalProperties": False,
     }
     return {
         "type": "object",
-        "properties": {"steps": {"type": "array", "items": step, "minItems": min_steps, "maxItems": max_steps}},
+        "properties": {"steps": {"type": "array", "items": step, "minItems": min_steps}},
         "required": ["steps"],
         "additionalProperties": False,
     }
 
 
-def read_steps(answer: Mapping[str, Any], earlier: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
+def read_steps(answer: Mapping[str, Any], earlier: Sequence[PlanStep], *, max_steps: int) -> tuple[PlanStep, ...]:
     """Turn a model's answer into steps that go on from `earlier`.
 
     Raises:
-        OutputValidationError: A step needs one that is not before it, or that failed; the message tells the model.
+        OutputValidationError: There are too many steps, or a step needs one that is not before it, or that failed;
+            the message tells the model.
     """
+    if len(answer["steps"]) > max_steps:
+        raise OutputValidationError(f"the plan has {len(answer['steps'])} steps; {max_steps} are allowed")
     usable = {i: step.id for i, step in enumerate(earlier, 1) if step.state == "done"}
     steps: list[PlanStep] = []
     for number, entry in enumerate(answer["steps"], len(earlier) + 1):

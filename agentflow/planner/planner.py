@@ -204,16 +204,15 @@ class Planner(Generic[DepsT, OutputT]):
 
     async def _draft_steps(self, run: PlanRun, *, request: str = "", min_steps: int) -> None:
         """Have the model plan what is left, and append its steps."""
-        names = [t.name for t in self._tools]
+        names, kept = [t.name for t in self._tools], run.plan.steps
         agent = Agent(
             run.backend,
             instructions=f"{self._instructions}\n\n{PLAN_INSTRUCTIONS}".strip(),
             tools=self._tools,
             tool_choice="none",
-            output_type=plan_schema(names, min_steps=min_steps, max_steps=self._max_steps),
+            output_type=plan_schema(names, min_steps=min_steps, max_steps=self._max_steps + len(kept)),
         )
-        kept = run.plan.steps
-        agent.output_validator(lambda answer: read_steps(answer, kept))
+        agent.output_validator(lambda answer: read_steps(answer, kept, max_steps=self._max_steps))
         steps: tuple[PlanStep, ...] = (await self._ask(run, agent, request)).output
         run.set_plan((*kept, *steps))
 

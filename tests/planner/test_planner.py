@@ -235,6 +235,13 @@ async def test_unusable_plan_is_asked_for_again():
     assert "step 1 needs 2, which is no step before it" in backend.requests[1].messages[-1].text
 
 
+async def test_too_long_plan_is_asked_for_again():
+    """The model is told how many steps are allowed."""
+    planner, backend = _make_planner(Script([_step("look", goal="a")] * 3, [_step("look", goal="a")]), max_steps=2)
+    assert len((await planner.plan("go")).steps) == 1
+    assert "the plan has 3 steps; 2 are allowed" in backend.requests[1].messages[-1].text
+
+
 async def test_hopeless_plans_end():
     """A model that cannot plan fails the run, not the program."""
     planner, _ = _make_planner(lambda _: "I would rather not")
