@@ -2,10 +2,11 @@
 
     python benchmarks/schemas.py --data maskbench.jsonl --tokenizer DIR [--engine agentflow] [--json OUT]
 
-Each line of the data is ``{"id", "family", "schema", "tests": [{"valid", "data"}]}``. A schema counts as compiled when
-everything that a decoding step needs is there. Instances are written in the engine's canonical form (schema
+Each line of the data is ``{"id", "family", "schema", "tests": [{"valid", "data"}]}``. A schema counts as compiled
+when everything that a decoding step needs is there. Instances are written in the engine's canonical form (schema
 property order, compact) before they are tested; peers get the same text. For agentflow, strings are also
-drawn under random logits and judged by `jsonschema` with format checks. One thread; prints a table and one line of JSON.
+drawn under random logits and judged by `jsonschema` with format checks. One thread, times are CPU times; prints a
+table and one line of JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -263,7 +264,9 @@ def validator_of(schema: Any) -> Any:
     return kind(schema, format_checker=kind.FORMAT_CHECKER)
 
 
-def run_schema(engine: Engine, entry: dict[str, Any], tallies: list[Tally], options: argparse.Namespace, notes: list[Any]) -> None:
+def run_schema(
+    engine: Engine, entry: dict[str, Any], tallies: list[Tally], options: argparse.Namespace, notes: list[Any]
+) -> None:
     """Compile one schema and test its instances and draws."""
     count(tallies, "schemas")
     schema = entry["schema"]
@@ -293,8 +296,13 @@ def run_schema(engine: Engine, entry: dict[str, Any], tallies: list[Tally], opti
         draw_outputs(matcher, schema, entry["id"], tallies, options, notes)
 
 
-def draw_outputs(
-    matcher: AgentflowMatcher, schema: Any, name: str, tallies: list[Tally], options: argparse.Namespace, notes: list[Any]
+def draw_outputs(  # noqa: PLR0917 - the parts of one run
+    matcher: AgentflowMatcher,
+    schema: Any,
+    name: str,
+    tallies: list[Tally],
+    options: argparse.Namespace,
+    notes: list[Any],
 ) -> None:
     """Draw outputs under random logits and have them judged."""
     validator = validator_of(schema)
@@ -339,7 +347,11 @@ def load_tokenizer(folder: Path) -> Any:
     """Load a tokenizer from a folder with a ``tokenizer.json``."""
     from transformers import PreTrainedTokenizerFast
 
-    config = json.loads((folder / "tokenizer_config.json").read_text()) if (folder / "tokenizer_config.json").exists() else {}
+    config = (
+        json.loads((folder / "tokenizer_config.json").read_text())
+        if (folder / "tokenizer_config.json").exists()
+        else {}
+    )
     end = config.get("eos_token") or "<eos>"
     end = end["content"] if isinstance(end, dict) else end
     return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), eos_token=end)
@@ -375,10 +387,8 @@ def main() -> None:
     begin = time.process_time()
     engine = make_engine(options)
     prepare_s = time.process_time() - begin
-    try:
+    with suppress(Refused):
         engine.compile({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "number"}}})
-    except Refused:
-        pass
     total, families = Tally(), defaultdict(Tally)
     notes: list[Any] = []
     for entry in entries:
@@ -386,13 +396,15 @@ def main() -> None:
     report(total, families, notes, options, prepare_s)
 
 
-def report(total: Tally, families: dict[str, Tally], notes: list[Any], options: argparse.Namespace, prepare_s: float) -> None:
+def report(
+    total: Tally, families: dict[str, Tally], notes: list[Any], options: argparse.Namespace, prepare_s: float
+) -> None:
     """Print the table, the findings and the JSON line."""
     result = {
         "engine": options.engine,
         "data": options.data.name,
         "command": "python " + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}, torch {torch.__version__}",
+        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
         "versions": versions(),
         "prepare_s": round(prepare_s, 2),
         "total": total.summary(),
@@ -405,7 +417,9 @@ def report(total: Tally, families: dict[str, Tally], notes: list[Any], options: 
     for name, row in [*result["families"].items(), ("total", result["total"])]:
         print(f"{name:28}" + "".join(f"{row[c] if row[c] is not None else '-':>17}" for c in columns))
     print("refused:", result["reasons"])
-    for note in [n for n in notes if n[0] != "refused"][: options.notes] + [n for n in notes if n[0] == "refused"][: options.notes]:
+    for note in [n for n in notes if n[0] != "refused"][: options.notes] + [n for n in notes if n[0] == "refused"][
+        : options.notes
+    ]:
         print("  ", *note)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -418,7 +432,7 @@ def versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for name in ("llguidance", "xgrammar", "outlines-core", "jsonschema", "numba", "numpy", "tokenizers"):
+    for name in ("torch", "llguidance", "xgrammar", "outlines-core", "jsonschema", "numba", "numpy", "tokenizers"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -137,7 +137,9 @@ class ArrayWriter:
         """Forget how many items there were where it does not matter any more."""
         if self._most is not None:
             return num_items
-        return min(num_items, max(len(self._shape.first) + 1, self._shape.fewest, 1, *(b.first for b in self._shape.some), 1))
+        return min(
+            num_items, max(len(self._shape.first) + 1, self._shape.fewest, 1, *(b.first for b in self._shape.some), 1)
+        )
 
     def _list_values(self) -> list[str] | None:
         """Give the possible items as texts, for ``uniqueItems``; ``None``: items need no memory."""
@@ -149,6 +151,8 @@ class ArrayWriter:
         values = tree.list_values(node, limit=_MAX_UNIQUE) if not shape.first and not shape.some else None
         if values is None:
             self._writer.refuse(
-                "uniqueItems", shape.unique_at, f"only arrays of at most {_MAX_UNIQUE} listed values can be kept distinct"
+                "uniqueItems",
+                shape.unique_at,
+                f"only arrays of at most {_MAX_UNIQUE} listed values can be kept distinct",
             )
         return values

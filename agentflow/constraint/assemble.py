@@ -123,7 +123,13 @@ class _Assembler:
                 self._write_row(*self._todo.pop())
             else:
                 self._write_block(self._new_blocks.pop())
-        arrays = [(np.array(self._edges.source, np.int32), np.array(self._edges.label, np.int32), np.array(self._edges.target, np.int32))]
+        arrays = [
+            (
+                np.array(self._edges.source, np.int32),
+                np.array(self._edges.label, np.int32),
+                np.array(self._edges.target, np.int32),
+            )
+        ]
         source, label, target = (np.concatenate(parts) for parts in zip(*arrays, *self._bulk, strict=True))
         return TokenAutomaton(self._num_states, final, source, label, target, list(self._labels), self._fragments)
 
@@ -249,7 +255,9 @@ class _Assembler:
                 first = run[0]
                 if isinstance(first, str) and first.startswith(text):
                     remainder = (first[len(text) :], *run[1:]) if len(first) > len(text) else run[1:]
-                    found.update(self._middle(tokens, target) for tokens in (self._spellings(remainder) if remainder else [()]))
+                    found.update(
+                        self._middle(tokens, target) for tokens in (self._spellings(remainder) if remainder else [()])
+                    )
         return found
 
     # ------------------------------------------------------------ slots
@@ -321,7 +329,9 @@ class _Assembler:
     def _write_row(self, key: _Key, number: int) -> None:
         if key.block is None:
             for token, targets in self._literal_row(key.nodes).items():
-                self._add_edge(number, self._label(-1, token), self._state(_Key(frozenset(targets), None, 0), is_closed=False))
+                self._add_edge(
+                    number, self._label(-1, token), self._state(_Key(frozenset(targets), None, 0), is_closed=False)
+                )
             return
         block = self._block(key.block)
         fragment = block.fragment
@@ -386,5 +396,3 @@ class _Assembler:
             target = self._state(_Key(frozenset(nodes), None, 0), is_closed=False)
             full = np.full(len(sources), target, np.int32)
             self._bulk.append((sources.astype(np.int32), np.full(len(sources), self._label(-1, token), np.int32), full))
-
-

@@ -245,7 +245,7 @@ def _trim(table: IntArray, accepting: BoolArray) -> tuple[IntArray, BoolArray]:
     forward = _reach_forward(table)
     live = accepting.copy()
     while True:
-        grown = live | np.where(table >= 0, live[table], False).any(axis=1)  # noqa: FBT003 - a fill value
+        grown = live | np.where(table >= 0, live[table], False).any(axis=1)
         if (grown == live).all():
             break
         live = grown

@@ -1,7 +1,8 @@
 """A compiled constraint: a deterministic token automaton, pruned and packed for the trellis.
 
 States that cannot reach the end are gone, so every state has a way to finish, and knows how many tokens the
-shortest one takes. After an end token the automaton rests in its final state, which takes any token (or the vocabulary's tail token).
+shortest one takes. After an end token the automaton rests in its final state, which takes any token (or the
+vocabulary's tail token).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from agentflow.constraint.assemble import Label, TokenAutomaton, assemble
 from agentflow.constraint.automaton import BoolArray, IntArray
 from agentflow.constraint.grammar import Grammar
 from agentflow.constraint.index import Fragment, join
-from agentflow.constraint.kernels import distances
+from agentflow.constraint.kernels import distances, warm_up
 from agentflow.constraint.limits import metered
 from agentflow.constraint.vocabulary import Vocabulary
 from agentflow.errors import SchemaBudgetError, UnsatisfiableSchemaError
@@ -59,6 +60,9 @@ class Constraint:
         edge_target: ``(E,)`` int32.
         label_begin: ``(C + 1,)`` int64, where the atoms of each label begin.
         label_atoms: ``(N,)`` int32.
+        label_base: ``(C,)`` int32, an earlier label that contains this one, or -1.
+        without_begin: ``(C + 1,)`` int64, where the atoms of the base begin that the label lacks.
+        without_atoms: ``(M,)`` int32.
         token_atom: ``(V,)`` int32, the atom of each token.
         num_atoms: Number of atoms.
         distance: ``(S,)`` int32, fewest tokens from each state to the end.
@@ -71,6 +75,9 @@ class Constraint:
     edge_target: IntArray
     label_begin: npt.NDArray[np.int64]
     label_atoms: IntArray
+    label_base: IntArray
+    without_begin: npt.NDArray[np.int64]
+    without_atoms: IntArray
     token_atom: IntArray
     num_atoms: int
     distance: IntArray
@@ -304,6 +311,7 @@ def compile_constraint(grammar: Grammar, vocabulary: Vocabulary) -> Constraint:
         if key in _CACHE:
             _CACHE.move_to_end(key)
             return _CACHE[key][1]
+    warm_up()
     with metered(grammar.limits):
         constraint = _pack(assemble(grammar.graph, vocabulary), vocabulary)
     with _CACHE_LOCK:
@@ -327,32 +335,59 @@ def _pack(automaton: TokenAutomaton, vocabulary: Vocabulary) -> Constraint:
     used, label = np.unique(automaton.label[alive], return_inverse=True)
     final = int(rank[automaton.final])
     source, target = np.append(source, final), np.append(target, final)
-    label = np.append(label, len(used))
     order = np.argsort(source, kind="stable")
     labels = [automaton.labels[i] for i in used.tolist()]
-    token_atom, num_atoms, begin, atoms = _atoms(labels, automaton.fragments, vocabulary)
+    bases = list(dict.fromkeys(x._replace(without=frozenset()) for x in labels if x.without))
+    labels = [*bases, *labels]
+    label = np.append(label + len(bases), len(labels))  # the last edge is the loop of the final state
+    atoms = _atoms(labels, automaton.fragments, vocabulary)
+    names = {base: i for i, base in enumerate(bases)}
+    base = [names[x._replace(without=frozenset())] if x.without else -1 for x in labels]
+    lacks = [np.setdiff1d(atoms.of(b), atoms.of(c)) if b >= 0 else _NONE for c, b in enumerate(base)]
     return Constraint(
         vocabulary=vocabulary,
         row=np.searchsorted(source[order], np.arange(int(keep.sum()) + 1)),
         edge_label=label[order].astype(np.int32),
         edge_target=target[order].astype(np.int32),
-        label_begin=begin,
-        label_atoms=atoms,
-        token_atom=token_atom,
-        num_atoms=num_atoms,
+        label_begin=atoms.begin,
+        label_atoms=atoms.members,
+        label_base=np.array([*base, -1], np.int32),
+        without_begin=np.append(_offsets(lacks), sum(map(len, lacks))),
+        without_atoms=np.concatenate([_NONE, *lacks]).astype(np.int32),
+        token_atom=atoms.token_atom,
+        num_atoms=atoms.num_atoms,
         distance=distance[keep],
         final=final,
     )
 
 
-def _atoms(
-    labels: Sequence[Label], fragments: Sequence[Fragment], vocabulary: Vocabulary
-) -> tuple[IntArray, int, npt.NDArray[np.int64], IntArray]:
+class _Atoms(NamedTuple):
+    """The finest partition of the tokens, and which of its blocks each label holds."""
+
+    token_atom: IntArray  # (V,)
+    num_atoms: int
+    begin: npt.NDArray[np.int64]  # (C + 1,)
+    members: IntArray  # (N,)
+
+    def of(self, label: int) -> IntArray:
+        """Give the atoms of a label."""
+        return self.members[self.begin[label] : self.begin[label + 1]]
+
+
+_NONE = np.zeros(0, np.int32)
+
+
+def _offsets(lists: Sequence[IntArray]) -> npt.NDArray[np.int64]:
+    """Give where each list begins when they stand one after the other, and where the last one ends."""
+    offsets = np.zeros(len(lists) + 1, np.int64)
+    np.cumsum([len(part) for part in lists], out=offsets[1:])
+    return offsets
+
+
+def _atoms(labels: Sequence[Label], fragments: Sequence[Fragment], vocabulary: Vocabulary) -> _Atoms:
     """Find the coarsest partition of which every label is a union; tokens named one by one are atoms of their own.
 
-    Returns:
-        Atom of each token, number of atoms, and the atoms of each label with a last one for the tail: the
-        vocabulary's own tail token, or everything.
+    One more label stands at the end, for the tail: the vocabulary's own tail token, or everything.
     """
     tail = set() if vocabulary.tail_id is None else {vocabulary.tail_id}
     named = tail.union((x.name for x in labels if x.fragment < 0), *(x.without for x in labels))
@@ -381,7 +416,7 @@ def _atoms(
         if label.without:
             atoms = atoms[~np.isin(members[atoms], list(label.without)) | (atoms < len(first))]
         lists.append(atoms)
-    lists.append(np.array([single_atom[i] for i in tail], np.int32) if tail else np.arange(len(members), dtype=np.int32))
-    label_begin = np.zeros(len(lists) + 1, np.int64)
-    np.cumsum([len(atoms) for atoms in lists], out=label_begin[1:])
-    return token_atom, len(members), label_begin, np.concatenate(lists)
+    lists.append(
+        np.array([single_atom[i] for i in tail], np.int32) if tail else np.arange(len(members), dtype=np.int32)
+    )
+    return _Atoms(token_atom, len(members), _offsets(lists), np.concatenate(lists).astype(np.int32))

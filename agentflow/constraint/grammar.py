@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import Any, Literal, TypeAlias
 
 from agentflow.constraint.automaton import universal
@@ -24,7 +26,7 @@ from agentflow.constraint.limits import CompileLimits, metered
 from agentflow.constraint.printers import Printer, Surface, Whitespace
 from agentflow.constraint.schema import SchemaTree
 from agentflow.constraint.values import Depth, Piece, TooLargeError, ValueWriter
-from agentflow.errors import ConfigurationError, UnsatisfiableSchemaError
+from agentflow.errors import ConfigurationError, UnsatisfiableSchemaError, UnsupportedSchemaError
 from agentflow.types import JsonSchema, ToolSpec
 
 OnUnsupported: TypeAlias = Literal["raise", "check"]
@@ -32,6 +34,7 @@ _CALL_START, _CALL_END = Control("<|tool_call>"), Control("<tool_call|>")
 _TURN_END, _RESPONSE_START = Control("<turn|>"), Control("<|tool_response>")
 _CHANNEL_START, _CHANNEL_END = Control("<|channel>"), Control("<channel|>")
 _SOFT_NODES = 2_000
+_MAX_CACHED = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +125,12 @@ def call_grammar(
 ) -> Grammar:
     """Describe one or several calls, followed by ``<|tool_response>``."""
     return turn_grammar(
-        tools=tools, tool_choice="required", is_parallel=is_parallel, grounding=grounding, is_strict=is_strict, limits=limits
+        tools=tools,
+        tool_choice="required",
+        is_parallel=is_parallel,
+        grounding=grounding,
+        is_strict=is_strict,
+        limits=limits,
     )
 
 
@@ -272,7 +280,30 @@ def _as_object(tool: ToolSpec) -> JsonSchema:
     return {**parameters, "type": "object"}
 
 
+_CACHE: OrderedDict[str, Grammar] = OrderedDict()
+_CACHE_LOCK = Lock()
+
+
 def _build(
+    write: Callable[[_Builder], None], key: str, limits: CompileLimits, unchecked: list[tuple[str, str]] | None
+) -> Grammar:
+    """Give the grammar from the cache, or build it."""
+    with _CACHE_LOCK:
+        if key in _CACHE:
+            _CACHE.move_to_end(key)
+            return _CACHE[key]
+    try:
+        grammar = _build_graph(write, key, limits, unchecked)
+    except RecursionError as error:
+        raise UnsupportedSchemaError("schema", reason="its parts nest or refer to each other too deeply") from error
+    with _CACHE_LOCK:
+        _CACHE[key] = grammar
+        while len(_CACHE) > _MAX_CACHED:
+            _CACHE.popitem(last=False)
+    return grammar
+
+
+def _build_graph(
     write: Callable[[_Builder], None], key: str, limits: CompileLimits, unchecked: list[tuple[str, str]] | None
 ) -> Grammar:
     """Build the graph as deep as its soft size limit allows: first the full depth, then less and less."""

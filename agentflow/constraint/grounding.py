@@ -34,8 +34,8 @@ _NEVER_LAST = ",;:"
 class Grounding:
     """The texts that free strings and numbers must come from.
 
-    Free strings become spans of the texts: from the border of a word to the border of a word, in one line. Numbers become
-    numbers that stand in the texts in digits (``1,200`` counts as 1200). Enumerations, patterns, formats and
+    Free strings become spans of the texts: from the border of a word to the border of a word, in one line. Numbers
+    become numbers that stand in the texts in digits (``1,200`` counts as 1200). Enumerations, patterns, formats and
     strings with a length limit keep their own rules, and a schema opts out with ``{"x-grounded": false}``. Where no
     text holds a span (or a number), the slot stays free.
 

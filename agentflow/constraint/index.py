@@ -1,9 +1,9 @@
-"""Slots x vocabulary: which tokens move a slot's automaton where.
+r"""Slots x vocabulary: which tokens move a slot's automaton where.
 
 A slot is a place whose text is open: a free string, a pattern, a number. Its `Fragment` is a small token
 automaton. Tokens that move every state alike are one cell:
 
-    free string:  state 0 --[cell 1: plain text]--> 0      state 0 --[cell 2: "\\xC3"]--> 3 ...
+    free string:  state 0 --[cell 1: plain text]--> 0      state 0 --[cell 2: "\xC3"]--> 3 ...
 
 A token may also leave the slot in the middle, as ``."`` does at the end of a string: then its cell leads to
 an exit, which names what the token spells after the slot's end. Fragments depend on the slot and the
@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -95,7 +96,7 @@ class Fragment:
 
     Attributes:
         labels: ``(S,)`` int32, bit k: the k-th of the slot's sets accepts here.
-        partition: ``(V,)`` int32 cell of each token; cell 0 holds the tokens that are never allowed. ``None``: no cells.
+        partition: ``(V,)`` int32 cell of each token; cell 0 holds the tokens that are never allowed; or ``None``.
         sets: The sets of cells that edges are labelled with; all cells with one target are one edge.
         source: ``(E,)`` int32 state of each edge, ascending.
         cells: ``(E,)`` int32 its set of cells.
@@ -243,7 +244,9 @@ def _lift(starts: IntArray, table: IntArray, labels: IntArray, style: Style, voc
     partition = np.zeros(len(vocabulary), np.int32)
     partition[allowed] = cells + 1
     representatives = np.append(-1, allowed[first]).astype(np.int32)
-    lifted = _Lifted(labels, partition, representatives, *_columns(automaton, representatives, exits, vocabulary), exits.kinds)
+    lifted = _Lifted(
+        labels, partition, representatives, *_columns(automaton, representatives, exits, vocabulary), exits.kinds
+    )
     vocabulary.fragments[key] = lifted
     return lifted
 
@@ -262,10 +265,14 @@ def _find_exits(
     tokens, bodies, rests = exit_tokens(vocabulary, style)
     if not tokens:
         return _Exits((), {})
-    flat = np.frombuffer(b"".join(bodies), np.uint8)
-    ends = np.cumsum([len(body) for body in bodies])
-    after, counts = walk_tokens(automaton.table, automaton.num_chars, flat, ends - [len(b) for b in bodies], ends)
-    ending = np.where(after >= 0, labels[after], 0)  # (S, K)
+    flat = np.frombuffer(b"".join(body + rest for body, rest in zip(bodies, rests, strict=True)), np.uint8).copy()
+    ends = np.cumsum([len(body) + len(rest) for body, rest in zip(bodies, rests, strict=True)])
+    starts = ends - [len(body) + len(rest) for body, rest in zip(bodies, rests, strict=True)]
+    stays, _ = walk_tokens(automaton.table, automaton.num_chars, flat, starts, ends)
+    after, counts = walk_tokens(
+        automaton.table, automaton.num_chars, flat, starts, starts + [len(body) for body in bodies]
+    )
+    ending = np.where((after >= 0) & (stays < 0), labels[after], 0)  # (S, K)
     rest_names = {rest: i for i, rest in enumerate(dict.fromkeys(rests))}
     pairs = ending.astype(np.int64) * len(rest_names) + [rest_names[rest] for rest in rests]
     values, codes = np.unique(np.where(ending, pairs, -1), return_inverse=True)
@@ -310,7 +317,7 @@ def _columns(
 ) -> tuple[IntArray, IntArray]:
     """Walk one token of each cell from every state."""
     spelt = [vocabulary.token_bytes[token] or b"" if token >= 0 else b"" for token in representatives.tolist()]
-    flat = np.frombuffer(b"".join(spelt) or b"\0", np.uint8)
+    flat = np.frombuffer(b"".join(spelt) or b"\0", np.uint8).copy()
     ends = np.cumsum([len(data) for data in spelt])
     table, counts = walk_tokens(automaton.table, automaton.num_chars, flat, ends - [len(data) for data in spelt], ends)
     table[:, 0] = -1
@@ -339,7 +346,7 @@ def _count_characters(lifted: _Lifted, minimum: int, maximum: int | None) -> Fra
     for level in range(len(levels.after)):
         after = levels.after[level][lifted.counts]  # (S, C)
         inner = np.where((lifted.table >= 0) & (after >= 0), lifted.table + after * num_states, -1)
-        leaves = (lifted.table <= -2) & (after >= 0) & levels.is_enough[after]
+        leaves = (lifted.table < DEAD) & (after >= 0) & levels.is_enough[after]
         tables.append(np.where(leaves, lifted.table, inner))
         labels.append(np.where(levels.is_enough[level], lifted.labels, 0))
     return _pack(lifted, np.concatenate(labels), np.concatenate(tables).reshape(-1, num_cells))
@@ -404,7 +411,7 @@ def _group(
     names: dict[tuple[int, ...], int] = {}
     flat = cell.tolist()
     bounds = [*begin.tolist(), len(flat)]
-    sets = [names.setdefault(tuple(flat[a:b]), len(names)) for a, b in zip(bounds, bounds[1:], strict=False)]
+    sets = [names.setdefault(tuple(flat[a:b]), len(names)) for a, b in pairwise(bounds)]
     return source[begin], np.array(sets, np.int64), target[begin], tuple(names)
 
 
@@ -543,5 +550,3 @@ def join(partitions: list[IntArray]) -> tuple[IntArray, IntArray]:
     for partition in partitions[1:]:
         joined, first = join_partitions(joined, partition, int(partition.max()) + 1)
     return joined, first
-
-

@@ -5,8 +5,10 @@ A trie lies in depth-first order: ``skip[i]`` is the first node that is not belo
 the dead state steps over a whole subtree.
 """
 
+# ruff: noqa: PLR0917 - numba compiles functions of positional arrays
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -231,3 +233,16 @@ def distances(num_states: Any, source: Any, target: Any, goal: Any) -> Any:
                 queue[size] = other
                 size += 1
     return distance
+
+
+@lru_cache(maxsize=1)
+def warm_up() -> None:
+    """Compile the kernels of this module, or load them from the cache, so that no time limit counts it."""
+    one = np.zeros(1, np.int32)
+    flat = np.zeros(1, np.uint8)
+    trie = build_trie(flat, np.array([0, 1], np.int64), one)
+    table = np.full((1, 256), -1, np.int32)
+    hash_columns(*trie, table, one, one, np.zeros(1, np.uint64))
+    walk_tokens(table, one, flat, np.zeros(1, np.int64), np.ones(1, np.int64))
+    join_partitions(one, one, 1)
+    distances(1, one, one, one)

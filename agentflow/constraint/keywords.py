@@ -100,8 +100,14 @@ class Keywords:
 class _Reader:
     """One keyword of one schema, asked about one type."""
 
-    def __init__(
-        self, keywords: Keywords, number: int, schema: Mapping[str, Any], kind: str, name: str, is_positive: bool  # noqa: FBT001
+    def __init__(  # noqa: PLR0917 - made in one place
+        self,
+        keywords: Keywords,
+        number: int,
+        schema: Mapping[str, Any],
+        kind: str,
+        name: str,
+        is_positive: bool,
     ) -> None:
         self._ask = keywords._ask  # noqa: SLF001 - one class in two parts
         self._resources = keywords._resources  # noqa: SLF001
@@ -190,12 +196,12 @@ class _Reader:
         if self.kind == "number":
             return self.number_set(numbers.equal_to(numbers.exact(value)), text=numbers.number_text(value))
         if self.kind == "array":
-            parts = tuple(Literal(self._resources.constant(item), True) for item in value)  # noqa: FBT003
+            parts = tuple(Literal(self._resources.constant(item), True) for item in value)
             if self.is_positive:
                 return both([Atom("items", (parts, None)), Atom("length", (len(parts), len(parts)))])
             differs = [_item_at(i, part.negate()) for i, part in enumerate(parts)]
             return either([*differs, *_length_outside(len(parts), len(parts))])
-        fields = tuple((name, Literal(self._resources.constant(item), True)) for name, item in value.items())  # noqa: FBT003
+        fields = tuple((name, Literal(self._resources.constant(item), True)) for name, item in value.items())
         if self.is_positive:
             present = [has(name) for name, _ in fields]
             return both([Atom("fields", (fields, (), None)), *present, Atom("count", (len(fields), len(fields)))])
@@ -249,7 +255,10 @@ class _Reader:
         if isinstance(self.value, bool):  # draft 4: a flag beside the bound
             return TRUE if self.is_positive else FALSE
         is_lower = self.name.lower().endswith("minimum")
-        is_exclusive = self.name.startswith("exclusive") or self.schema.get("exclusive" + self.name[0].upper() + self.name[1:]) is True
+        is_exclusive = (
+            self.name.startswith("exclusive")
+            or self.schema.get("exclusive" + self.name[0].upper() + self.name[1:]) is True
+        )
         compare = numbers.at_least if is_lower else numbers.at_most
         return self.number_set(compare(self.bound(), is_exclusive=is_exclusive))
 

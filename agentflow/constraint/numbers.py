@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple
 
-from agentflow.constraint.automaton import CharDfa, empty, explore, intersect, universal
+from agentflow.constraint.automaton import CharDfa, empty, explore, intersect
 from agentflow.constraint.limits import spend
 from agentflow.constraint.regex import pattern_dfa
 
@@ -32,6 +32,12 @@ def all_numbers() -> CharDfa:
 def decimals() -> CharDfa:
     """Give every number without an exponent."""
     return pattern_dfa(r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?$")
+
+
+@lru_cache(maxsize=1)
+def short_decimals() -> CharDfa:
+    """Give the numbers that a double can tell from their neighbours: at most 15 digits behind the point."""
+    return pattern_dfa(r"^-?[0-9]+(\.[0-9]{1,15})?$")
 
 
 @lru_cache(maxsize=1)
@@ -86,14 +92,14 @@ class _Reading(NamedTuple):
     is_zero: bool
 
 
-def _compared(bound: Decimal, *, is_above: bool, is_exclusive: bool) -> CharDfa:
+def _compared(bound: Decimal, *, is_above: bool, is_exclusive: bool) -> CharDfa:  # noqa: C901 - step and acceptance
     whole, _, fraction = f"{abs(bound):f}".partition(".")
     whole, fraction = whole.lstrip("0"), fraction.rstrip("0")
     if len(whole) + len(fraction) > _MAX_DIGITS:
         spend(10**9)
     num_whole = len(whole)
 
-    def step(at: _Reading, code: int) -> _Reading | None:
+    def step(at: _Reading, code: int) -> _Reading | None:  # noqa: PLR0911 - one case a line
         char = chr(code)
         if char == "-":
             return at._replace(is_negative=True, place="first") if at.place == "sign" else None
@@ -156,7 +162,7 @@ def _read_fraction(at: _Reading, char: str, fraction: str) -> _Reading:
 
 
 @lru_cache(maxsize=256)
-def multiple_of(divisor: Decimal) -> CharDfa:
+def multiple_of(divisor: Decimal) -> CharDfa:  # noqa: C901 - step and acceptance
     """Give the multiples of `divisor`.
 
     A number is a multiple when, shifted by the divisor's decimals, it is an integer with remainder 0.
@@ -171,7 +177,7 @@ def multiple_of(divisor: Decimal) -> CharDfa:
     if modulus > MAX_DIVISOR:
         spend(10**9)
 
-    def step(at: tuple[str, int, int], code: int) -> tuple[str, int, int] | None:
+    def step(at: tuple[str, int, int], code: int) -> tuple[str, int, int] | None:  # noqa: PLR0911 - one case a line
         place, remainder, num = at
         char = chr(code)
         if char == "-":
@@ -196,5 +202,3 @@ def multiple_of(divisor: Decimal) -> CharDfa:
         return remainder * 10 ** (num_decimals - num) % modulus == 0
 
     return explore(("sign", 0, 0), step, accepts, [*_DIGITS, *_MARKS])
-
-

@@ -1,8 +1,8 @@
 """Objects as graph pieces.
 
-Properties are written in the order in which the schemas declare them, then others. A state of an object is
-what has to be remembered between two properties: the place in that order, what is still demanded of
-presence (a formula that shrinks as properties come or stay away), the count, and which demands for some property are met.
+Properties are written in the order in which the schemas declare them, then others. A state of an object is what has to
+be remembered between two properties: the place in that order, what is still demanded of presence (a formula that
+shrinks as properties come or stay away), the count, and which demands for some property are met.
 """
 
 from __future__ import annotations
@@ -163,7 +163,9 @@ class ObjectWriter:
 
     # ------------------------------------------------------------ other properties
 
-    def _write_others(self, layer: dict[_State, dict[Run, list[int]]]) -> dict[_State, dict[Run, list[int]]]:
+    def _write_others(  # noqa: C901 - one loop over states and kinds
+        self, layer: dict[_State, dict[Run, list[int]]]
+    ) -> dict[_State, dict[Run, list[int]]]:
         """Write properties that are not declared, in a loop.
 
         Their names may repeat, which makes one property of two; so only one of them counts towards a lower bound.
@@ -218,7 +220,9 @@ class ObjectWriter:
         patterns = list(dict(self._shape.matched)) + [p for _, ps, _ in self._shape.others for p in ps]
         patterns = list(dict.fromkeys(patterns))
         if len(patterns) > _MAX_PATTERNS:
-            raise UnsupportedSchemaError("patternProperties", reason=f"more than {_MAX_PATTERNS} patterns in one object")
+            raise UnsupportedSchemaError(
+                "patternProperties", reason=f"more than {_MAX_PATTERNS} patterns in one object"
+            )
         free = self._free_names()
         subsets = chain.from_iterable(combinations(patterns, n) for n in range(len(patterns) + 1))
         for subset in subsets:

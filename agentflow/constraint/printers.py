@@ -1,7 +1,7 @@
 """Surfaces: how values are written. Both are printers of the same grammar tree.
 
-    json    {"city":"Paris","days":3}             compact, spaced, or pretty-printed
-    gemma   {city:<|"|>Paris<|"|>,days:3}         keys bare and sorted, strings between control tokens
+json    {"city":"Paris","days":3}             compact, spaced, or pretty-printed
+gemma   {city:<|"|>Paris<|"|>,days:3}         keys bare and sorted, strings between control tokens
 """
 
 from __future__ import annotations

@@ -16,11 +16,9 @@ import numpy as np
 from agentflow.constraint.automaton import (
     NUM_CODES,
     CharDfa,
-
     intersect,
     minimise,
     subtract,
-
 )
 from agentflow.constraint.limits import spend
 from agentflow.constraint.regex_syntax import WORD, Alt, Assertion, Cat, Chars, Look, Regex, RegexError, Repeat, parse
@@ -246,5 +244,3 @@ def _build_repeat(nfa: _Nfa, tree: Repeat, start: int, end: int) -> None:
         _build(nfa, tree.body, start, following)
         start = following
     nfa.jump(start, end)
-
-

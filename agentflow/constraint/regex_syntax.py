@@ -20,6 +20,7 @@ SPACE: Ranges = (
     (9, 13), (32, 32), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A), (0x2028, 0x2029),
     (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000), (0xFEFF, 0xFEFF),
 )  # fmt: skip
+_OTHER_SPACE: Ranges = ((0x1C, 0x1F), (0x85, 0x85))  # white space to Python's `re`; never written where none may be
 NEWLINES: Ranges = ((10, 10), (13, 13), (0x2028, 0x2029))
 _CONTROLS = {"n": 10, "r": 13, "t": 9, "v": 11, "f": 12, "0": 0}
 _MAX_NESTING = 200
@@ -140,6 +141,7 @@ class _Parser:
         self._text = pattern
         self._at = 0
         self._nesting = 0
+        self._is_inverted = False
 
     def parse(self) -> Regex:
         tree = self._read_alternatives()
@@ -242,13 +244,16 @@ class _Parser:
         char = self._next()
         sets = {"d": DIGITS, "w": WORD, "s": SPACE}
         if char.lower() in sets:
+            if char == "S" or (char == "s" and self._is_inverted):
+                wide = merge([*SPACE, *_OTHER_SPACE])
+                return wide if char == "s" else invert(wide)
             return sets[char] if char.islower() else invert(sets[char.lower()])
         if char in "pP":
             return self._read_property(is_inverted=char == "P")
         code = self._read_code(char)
         return ((code, code),)
 
-    def _read_code(self, char: str) -> int:
+    def _read_code(self, char: str) -> int:  # noqa: PLR0911 - one escape a line
         if char in _CONTROLS:
             return _CONTROLS[char]
         if char == "c":
@@ -288,7 +293,7 @@ class _Parser:
         return invert(_category(name)) if is_inverted else _category(name)
 
     def _read_class(self) -> Ranges:
-        is_inverted = self._take("^")
+        is_inverted = self._is_inverted = self._take("^")
         ranges: list[tuple[int, int]] = []
         while not self._take("]"):
             low = self._read_class_item()
@@ -303,6 +308,7 @@ class _Parser:
                 self._fail("a range in the wrong order")
             else:
                 ranges.append((low[0][0], high[0][0]))
+        self._is_inverted = False
         return invert(merge(ranges)) if is_inverted else merge(ranges)
 
     def _read_class_item(self) -> Ranges:

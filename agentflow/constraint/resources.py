@@ -74,9 +74,9 @@ class Resources:
         if not isinstance(contents, bool | Mapping):
             raise InvalidSchemaError(f"a schema is an object or a boolean, got {contents!r}", pointer=pointer)
         resolver = self._resolvers[parent]
-        if isinstance(contents, Mapping) and ("$id" in contents or "id" in contents):
-            if not (self.is_old and "$ref" in contents):
-                resolver = resolver.in_subresource(self.specification.create_resource(contents))
+        has_base = isinstance(contents, Mapping) and any(isinstance(contents.get(name), str) for name in ("$id", "id"))
+        if has_base and not (self.is_old and "$ref" in contents):
+            resolver = resolver.in_subresource(self.specification.create_resource(contents))
         return self._add(contents, resolver, pointer)
 
     def constant(self, value: Any) -> int:

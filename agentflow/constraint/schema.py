@@ -37,6 +37,7 @@ from agentflow.errors import InvalidSchemaError, UnsupportedSchemaError
 
 Node: TypeAlias = frozenset[Literal]
 _EMPTINESS_DEPTH = 3
+_MAX_COMPARISONS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +144,9 @@ class SchemaTree:
         self._empties: dict[tuple[Node, int], bool] = {}
         self._shapes: dict[tuple[Node, str], Any] = {}
         self._simple: dict[Node, Node] = {}
+        self._num_comparisons = 0
         self._orders: dict[Node, list[str]] = {}
-        self.root: Node = frozenset({Literal(self.resources.root, True)})  # noqa: FBT003 - a fact, not an option
+        self.root: Node = frozenset({Literal(self.resources.root, True)})
 
     # ------------------------------------------------------------ formulas
 
@@ -178,9 +180,9 @@ class SchemaTree:
         )  # fmt: skip
         if not is_open:
             return found
-        never = Literal(self.resources.child(literal.schema, False), True)  # noqa: FBT003 - the schema `false`
+        never = Literal(self.resources.child(literal.schema, False), True)
         fields = tuple(
-            (name, Literal(self.resources.child(literal.schema, sub, "properties", name), True))  # noqa: FBT003
+            (name, Literal(self.resources.child(literal.schema, sub, "properties", name), True))
             for name, sub in schema["properties"].items()
         )
         return both([found, Atom("fields", (fields, (), never))])
@@ -218,7 +220,9 @@ class SchemaTree:
     def _once(self, options: tuple[Literal, ...], chosen: list[Formula]) -> list[Formula]:
         """Drop options that are listed twice: they can never be the only one."""
         del chosen
-        raise UnsupportedSchemaError("oneOf", pointer=self.resources.pointer(options[0].schema), reason="an option twice")
+        raise UnsupportedSchemaError(
+            "oneOf", pointer=self.resources.pointer(options[0].schema), reason="an option twice"
+        )
 
     def _not_one(self, options: tuple[Literal, ...], kind: str) -> Formula:
         none = both(self.formula(option.negate(), kind) for option in options)
@@ -232,7 +236,13 @@ class SchemaTree:
 
     def _are_disjoint(self, a: Literal, b: Literal, kind: str) -> bool:
         """Say whether certainly no value of the type satisfies both."""
-        return self._is_kind_empty(frozenset({a, b}), kind, _EMPTINESS_DEPTH)
+        if self._num_comparisons >= _MAX_COMPARISONS:
+            return False  # a choice within a choice within a choice: excluded rather than compared
+        self._num_comparisons += 1
+        try:
+            return self._is_kind_empty(frozenset({a, b}), kind, _EMPTINESS_DEPTH)
+        finally:
+            self._num_comparisons -= 1
 
     # ------------------------------------------------------------ emptiness
 
@@ -244,7 +254,7 @@ class SchemaTree:
             self._empties[key] = all(self._is_kind_empty(node, kind, depth) for kind in TYPES)
         return self._empties[key]
 
-    def _is_kind_empty(self, node: Node, kind: str, depth: int) -> bool:
+    def _is_kind_empty(self, node: Node, kind: str, depth: int) -> bool:  # noqa: PLR0911 - one type a line
         formula = self.node_formula(node, kind)
         if formula in (TRUE, FALSE):
             return formula == FALSE
@@ -392,7 +402,7 @@ def _collect_names(formula: Formula, names: dict[str, None], later: dict[str, No
         later[formula.payload[0]] = None
 
 
-def _holds(formula: Formula, value: bool) -> bool:  # noqa: FBT001 - the value that is asked about
+def _holds(formula: Formula, value: bool) -> bool:
     if isinstance(formula, Atom):
         return bool(formula.payload is value)
     parts = (_holds(part, value) for part in formula.parts)
@@ -415,6 +425,8 @@ def _make_numbers(formula: Formula) -> Numbers | None:
     dfa = _number_set(formula)
     if subtract(dfa, numbers.whole_numbers()).is_empty:
         dfa = intersect(dfa, numbers.integers())
+    else:
+        dfa = intersect(dfa, numbers.short_decimals())
     if dfa.is_empty:
         return None
     listed = _listed_numbers(formula)
@@ -479,7 +491,9 @@ def _array_shape(atoms: Iterable[Atom]) -> ArrayShape:
     num_first = max([len(first) for first, _ in lists] + [i + 1 for i, _ in single], default=0)
     nodes = []
     for i in range(num_first):
-        literals = {first[i] if i < len(first) else rest for first, rest in lists} | {lit for at, lit in single if at == i}
+        literals = {first[i] if i < len(first) else rest for first, rest in lists} | {
+            lit for at, lit in single if at == i
+        }
         nodes.append(frozenset(lit for lit in literals if lit is not None))
     rest_node = frozenset(rest for _, rest in lists if rest is not None)
     bounds = tuple(SomeItems(first, frozenset({lit}), low, high) for (first, lit), (low, high) in some.items())
@@ -533,5 +547,3 @@ def _some_field(names: tuple[str, ...], patterns: tuple[str, ...], pattern: str 
 
 def _least(a: int | None, b: int | None) -> int | None:
     return min((x for x in (a, b) if x is not None), default=None)
-
-

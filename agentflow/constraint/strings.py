@@ -104,7 +104,7 @@ def meet(a: Strings, b: Strings) -> Strings:
     return Strings(None, intersect(a.dfa, b.dfa), max(a.minimum, b.minimum), min(bounds) if bounds else None)
 
 
-def join(a: Strings, b: Strings) -> Strings:
+def join(a: Strings, b: Strings) -> Strings:  # noqa: PLR0911 - from the simple cases to the costly one
     """Unite."""
     if a.is_empty:
         return b

@@ -10,6 +10,7 @@ slots of the ``json`` style, have the control characters that only ``\u00..`` ca
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -126,7 +127,7 @@ def _template(shape: tuple[tuple[int, int, int], ...], style: Style) -> tuple[_N
         nodes.append(None)
         cuts = sorted({cut for spelling, _ in group for cut in (spelling[0][0], spelling[0][1] + 1)})
         edges = []
-        for low, after in zip(cuts, cuts[1:], strict=False):
+        for low, after in pairwise(cuts):
             inside = [(s[1:], name) for s, name in group if s[0][0] <= low <= s[0][1]]
             if inside:
                 child = -1 - inside[0][1] if not inside[0][0] else add(tuple(sorted(set(inside))))

@@ -3,11 +3,13 @@
     P(x_1..x_L) is proportional to  prod_i p_i(x_i)  for x in the language, and 0 elsewhere
 
 A chain over positions and states, so everything is exact and linear in L: forward-backward gives the partition
-function and the marginals, drawing edge by edge with the backward messages gives a joint sample, Viterbi the best string. Per
-position, the probabilities are first summed over atoms (tokens that move every state alike); no constrained ``[L, V]`` tensor is made
-unless it is asked for. Exactness is that of one step; a chain of steps is no sample of the model.
+function and the marginals, drawing edge by edge with the backward messages gives a joint sample, Viterbi the best
+string. Per position, the probabilities are first summed over atoms (tokens that move every state alike); no constrained
+``[L, V]`` tensor is made unless it is asked for. Exactness is that of one step; a chain of steps is no sample of the
+model.
 
-The sums run on the CPU in double precision (`agentflow.constraint.trellis_kernels`). Tensors on other devices are copied.
+The sums run on the CPU in double precision (`agentflow.constraint.trellis_kernels`); tensors on other devices are
+copied.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class _Row:
     def marginals(self) -> tuple[FloatArray, FloatArray, BoolArray, FloatArray]:
         """Log weights of atoms (L, K), entropies (L,), forced positions (L,), tail probabilities (L,)."""
         c = self.constraint
-        log_weight, tail = kernels.forward_weights(
+        log_weight, share, tail = kernels.forward_weights(
             self.label_m,
             self.label_k,
             c.row,
@@ -70,7 +72,7 @@ class _Row:
             c.final,
         )
         log_atom, entropy, is_forced = kernels.atom_weights(
-            log_weight, c.label_begin, c.label_atoms, self.log_sum, self.mean_log, c.atom_size
+            log_weight, share, c.label_begin, c.label_atoms, self.log_sum, self.mean_log, c.atom_size
         )
         return log_atom, entropy, is_forced, tail
 
@@ -244,11 +246,13 @@ def _prepare(values: torch.Tensor, constraint: Constraint, state: int, left: int
     return _run_backward(values.numpy(), *_sum_atoms(values, constraint), constraint, state, left)
 
 
-def _run_backward(
+def _run_backward(  # noqa: PLR0917 - the inputs of one row
     values: npt.NDArray[Any], log_sum: FloatArray, mean_log: FloatArray, c: Constraint, state: int, left: int
 ) -> _Row:
     """Sum over labels, and run backward."""
-    label_m, label_k = kernels.label_sums(log_sum, c.label_begin, c.label_atoms)
+    label_m, label_k = kernels.label_sums(
+        log_sum, c.label_begin, c.label_atoms, c.label_base, c.without_begin, c.without_atoms
+    )
     is_open = c.distance <= left
     after_m, after_k = kernels.backward(
         label_m, label_k, c.row, c.edge_label, c.edge_target, c.first_positions(state), is_open

@@ -1,11 +1,13 @@
 """Compiled inner loops over positions x states: sums, messages, entropies, a draw, the best path.
 
-Key: ``L`` positions, ``V`` tokens, ``K`` atoms (blocks of the finest partition of the tokens), ``C`` labels (sets of atoms
-on edges), ``S`` states, ``E`` edges sorted by source. Probabilities of long strings leave the range of a double by hundreds of orders
-of magnitude, and differ as much between states, so every number is a pair: ``mantissa * 2**(256 * exponent)`` with
-the mantissa within 2**-128 ... 2**128. Two such mantissas multiply, and millions of products add up, without
-leaving the range of a double.
+Key: ``L`` positions, ``V`` tokens, ``K`` atoms (blocks of the finest partition of the tokens), ``C`` labels (sets of
+atoms on edges), ``S`` states, ``E`` edges sorted by source. Probabilities of long strings leave the range of a double
+by hundreds of orders of magnitude, and differ as much between states, so every number is a pair:
+``mantissa * 2**(256 * exponent)`` with the mantissa within 2**-128 ... 2**128. Two such mantissas multiply, and
+millions of products add up, without leaving the range of a double.
 """
+
+# ruff: noqa: C901, PLR0912, PLR0915, PLR0917 - numba compiles flat loops over positional arrays
 
 from __future__ import annotations
 
@@ -20,6 +22,8 @@ _STEP = 2.0**256
 _STEP_DOWN = 2.0**-256
 _LN2 = 0.6931471805599453
 _TINY = 1e-280
+_NEGLIGIBLE = -4
+_UNSEEN = 1e-30
 
 
 @njit(cache=True, nogil=True)
@@ -78,13 +82,38 @@ def sum_atoms(values: Any, scaled: Any, peak: Any, atom: Any, num_atoms: Any) ->
 
 
 @njit(cache=True, nogil=True)
-def label_sums(log_sum: Any, begin: Any, atoms: Any) -> Any:
+def add_scaled(m: Any, k: Any, x: Any, y: Any) -> Any:  # noqa: PLR0911 - one case a line
+    """Add two scaled numbers; what is 2**-512 of the other and less is lost."""
+    if x == 0.0:
+        return m, k
+    if m == 0.0 or y > k + 2:
+        return x, y
+    if y == k:
+        return m + x, k
+    if y == k + 1:
+        return x + m * _STEP_DOWN, y
+    if y == k + 2:
+        return x + m * _STEP_DOWN * _STEP_DOWN, y
+    if y == k - 1:
+        return m + x * _STEP_DOWN, k
+    if y == k - 2:
+        return m + x * _STEP_DOWN * _STEP_DOWN, k
+    return m, k
+
+
+@njit(cache=True, nogil=True)
+def label_sums(log_sum: Any, begin: Any, atoms: Any, base: Any, without_begin: Any, without: Any) -> Any:
     """Sum atoms over labels.
+
+    A label that is another one without a few atoms is their difference where that loses no digits.
 
     Args:
         log_sum: ``(L, K)`` float64.
         begin: ``(C + 1,)`` int64, where the atoms of each label begin.
         atoms: ``(N,)`` int32.
+        base: ``(C,)`` int32, an earlier label that contains this one, or -1.
+        without_begin: ``(C + 1,)`` int64, where the atoms of the base begin that the label lacks.
+        without: ``(M,)`` int32.
 
     Returns:
         ``(L, C)`` mantissas and ``(L, C)`` int32 exponents.
@@ -105,19 +134,22 @@ def label_sums(log_sum: Any, begin: Any, atoms: Any) -> Any:
         for c in range(num_labels):
             m = 0.0
             k = 0
-            for j in range(begin[c], begin[c + 1]):
-                a = atoms[j]
-                if atom_m[a] == 0.0:
-                    continue
-                if m == 0.0:
-                    m, k = atom_m[a], atom_k[a]
-                elif atom_k[a] == k:
-                    m += atom_m[a]
-                elif atom_k[a] > k:
-                    m = atom_m[a] + (m * _STEP_DOWN if atom_k[a] == k + 1 else 0.0)
-                    k = atom_k[a]
-                elif atom_k[a] == k - 1:
-                    m += atom_m[a] * _STEP_DOWN
+            b = base[c]
+            if b >= 0:
+                m, k = mantissa[i, b], exponent[i, b]
+                for j in range(without_begin[c], without_begin[c + 1]):
+                    a = without[j]
+                    if atom_m[a] > 0.0 and atom_k[a] >= k - 1:
+                        m -= atom_m[a] * (_STEP ** np.int64(atom_k[a] - k))
+                if m < 0.5 * mantissa[i, b]:
+                    b = -1
+                    m = 0.0
+                    k = 0
+            if b < 0:
+                for j in range(begin[c], begin[c + 1]):
+                    a = atoms[j]
+                    if atom_m[a] > 0.0:
+                        m, k = add_scaled(m, k, atom_m[a], atom_k[a])
             while m >= _UP:
                 m *= _STEP_DOWN
                 k += 1
@@ -193,7 +225,15 @@ def backward(
 
 @njit(cache=True, nogil=True)
 def forward_weights(
-    label_m: Any, label_k: Any, row: Any, edge_label: Any, edge_target: Any, start: Any, after_m: Any, after_k: Any, final: Any
+    label_m: Any,
+    label_k: Any,
+    row: Any,
+    edge_label: Any,
+    edge_target: Any,
+    start: Any,
+    after_m: Any,
+    after_k: Any,
+    final: Any,
 ) -> Any:
     """Run forward and give, for each position, what multiplies each label's probability in its marginal.
 
@@ -209,11 +249,13 @@ def forward_weights(
         final: The absorbing state.
 
     Returns:
-        ``(L, C)`` natural logarithms of the weights (-inf: none), and ``(L,)`` the probability of `final`.
+        ``(L, C)`` natural logarithms of the weights (-inf: none), ``(L, C)`` the posterior probability of each label,
+        and ``(L,)`` that of `final`.
     """
     num_positions, num_labels = label_m.shape
     num_states = len(row) - 1
     log_weight = np.full((num_positions, num_labels), -np.inf)
+    share = np.zeros((num_positions, num_labels))
     tail = np.zeros(num_positions)
     m_now = np.zeros(num_states)
     k_now = np.zeros(num_states, np.int64)
@@ -279,15 +321,21 @@ def forward_weights(
         for c in range(num_labels):
             if weight_m[c] > 0.0:
                 log_weight[i, c] = np.log(weight_m[c]) - np.log(total_m) + 256.0 * _LN2 * (weight_k[c] - total_k)
-    return log_weight, tail
+                if label_m[i, c] > 0.0:
+                    log_label = np.log(label_m[i, c]) + 256.0 * _LN2 * label_k[i, c]
+                    share[i, c] = np.exp(log_weight[i, c] + log_label)
+    return log_weight, share, tail
 
 
 @njit(cache=True, nogil=True)
-def atom_weights(log_weight: Any, begin: Any, atoms: Any, log_sum: Any, mean_log: Any, atom_size: Any) -> Any:
+def atom_weights(
+    log_weight: Any, share: Any, begin: Any, atoms: Any, log_sum: Any, mean_log: Any, atom_size: Any
+) -> Any:
     """Turn weights of labels into weights of atoms, and these into entropies.
 
-    The entropy of position i is ``-sum_a Q_a (mean log p within a + log w_a)`` with ``Q_a = w_a P_a``; no term is a small
-    difference of large numbers, and a position with one possible token has entropy exactly 0.
+    The entropy of position i is ``-sum_a Q_a (mean log p within a + log w_a)`` with ``Q_a = w_a P_a``; no term is a
+    small difference of large numbers, and a position with one possible token has entropy exactly 0. Labels with a
+    probability below 1e-30 are left out; they only tell that the position is not forced.
 
     Returns:
         ``(L, K)`` log weights (-inf: none), ``(L,)`` entropies in nats, ``(L,)`` whether one token alone is possible.
@@ -297,9 +345,13 @@ def atom_weights(log_weight: Any, begin: Any, atoms: Any, log_sum: Any, mean_log
     entropy = np.zeros(num_positions)
     is_forced = np.zeros(num_positions, np.bool_)
     for i in range(num_positions):
+        has_more = False
         for c in range(len(begin) - 1):
             w = log_weight[i, c]
             if w == -np.inf:
+                continue
+            if share[i, c] < _UNSEEN:
+                has_more = True
                 continue
             for j in range(begin[c], begin[c + 1]):
                 a = atoms[j]
@@ -319,7 +371,7 @@ def atom_weights(log_weight: Any, begin: Any, atoms: Any, log_sum: Any, mean_log
             if log_sum[i, a] > -np.inf:
                 q = np.exp(log_atom[i, a] + log_sum[i, a])
                 total -= q * (mean_log[i, a] + log_atom[i, a])
-        is_forced[i] = num_possible == 1
+        is_forced[i] = num_possible == 1 and not has_more
         entropy[i] = 0.0 if is_forced[i] else max(total, 0.0)
     return log_atom, entropy, is_forced
 
@@ -357,14 +409,14 @@ def draw_path(
         for e in range(row[state], row[state + 1]):
             t, c = edge_target[e], edge_label[e]
             shift = label_k[i, c] + after_k[i + 1, t] - base
-            if shift > -4:
+            if shift > _NEGLIGIBLE:
                 total += label_m[i, c] * after_m[i + 1, t] * _STEP**shift
         goal = uniform[i, 0] * total
         chosen = -1
         for e in range(row[state], row[state + 1]):
             t, c = edge_target[e], edge_label[e]
             shift = label_k[i, c] + after_k[i + 1, t] - base
-            if shift > -4:
+            if shift > _NEGLIGIBLE:
                 x = label_m[i, c] * after_m[i + 1, t] * _STEP**shift
                 if x > 0.0:
                     chosen = e
@@ -442,7 +494,9 @@ def best_tokens(values: Any, atom: Any, num_atoms: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def best_path(top: Any, row: Any, edge_label: Any, edge_target: Any, start: Any, is_open: Any, begin: Any, atoms: Any) -> Any:
+def best_path(
+    top: Any, row: Any, edge_label: Any, edge_target: Any, start: Any, is_open: Any, begin: Any, atoms: Any
+) -> Any:
     """Find the most probable path (Viterbi).
 
     Args:

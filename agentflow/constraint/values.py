@@ -280,5 +280,3 @@ class ValueWriter:
         if self.unchecked is None:
             raise UnsupportedSchemaError(keyword, pointer=pointer, reason=reason)
         self.unchecked.append((keyword, pointer))
-
-

@@ -66,9 +66,9 @@ class Vocabulary:
             end_ids: At least one id that ends the output.
             control_ids: Control tokens by their text.
             encoder: The tokenizer's own way of cutting text; the default takes the longest token each time.
-            tail_id: Token with which the model was trained to fill the canvas behind the end token. The tail is then scored as
-                this token, so the model's belief about the length counts. ``None``: the tail is free, whatever stands in it,
-                which favours short outputs while the model is uncertain.
+            tail_id: Token with which the model was trained to fill the canvas behind the end token. The tail is then
+                scored as this token, so the model's belief about the length counts. ``None``: the tail is free,
+                whatever stands in it, which favours short outputs while the model is uncertain.
 
         Raises:
             ConfigurationError: No end id, or an id out of range.
@@ -82,7 +82,9 @@ class Vocabulary:
         if bad:
             raise ConfigurationError(f"token ids {bad} are outside the vocabulary of {len(self.token_bytes)}")
         if not self.end_ids:
-            raise ConfigurationError("a vocabulary needs at least one end id", hint="pass end_ids={tokenizer.eos_token_id}")
+            raise ConfigurationError(
+                "a vocabulary needs at least one end id", hint="pass end_ids={tokenizer.eos_token_id}"
+            )
         self._encoder = encoder
         self._literals: dict[str, tuple[int, ...] | None] = {}
         self.fragments: dict[Any, Any] = {}
@@ -138,7 +140,9 @@ class Vocabulary:
         for i in controls.values():
             token_bytes[i] = None
         _drop_doubles(token_bytes, pieces)
-        return cls(token_bytes, end_ids, controls, encoder=_make_encoder(backend, list(added.values())), tail_id=tail_id)
+        return cls(
+            token_bytes, end_ids, controls, encoder=_make_encoder(backend, list(added.values())), tail_id=tail_id
+        )
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Cut a literal into its canonical tokens.
@@ -201,7 +205,7 @@ class Vocabulary:
         """The text tokens as a trie."""
         table = self.ids_by_bytes[0]
         ordered = sorted(table)
-        flat = np.frombuffer(b"".join(ordered), np.uint8)
+        flat = np.frombuffer(b"".join(ordered), np.uint8).copy()
         offsets = np.zeros(len(ordered) + 1, np.int64)
         np.cumsum([len(data) for data in ordered], out=offsets[1:])
         tokens = np.array([table[data] for data in ordered], np.int32)
@@ -252,7 +256,9 @@ def _decode_byte_level(piece: str) -> bytes:
 
 def _drop_doubles(token_bytes: list[bytes | None], pieces: list[str | None]) -> None:
     """Take a byte-fallback token out where a proper token spells the same byte."""
-    spelt = {data for data, piece in zip(token_bytes, pieces, strict=False) if data and not _BYTE.fullmatch(piece or "")}
+    spelt = {
+        data for data, piece in zip(token_bytes, pieces, strict=False) if data and not _BYTE.fullmatch(piece or "")
+    }
     for token, piece in enumerate(pieces):
         if piece and _BYTE.fullmatch(piece) and token_bytes[token] in spelt:
             token_bytes[token] = None
@@ -272,4 +278,3 @@ def _make_encoder(backend: Any, added: list[Any]) -> Encoder:
         return ids
 
     return encode
-

@@ -9,9 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from constraint_helpers import make_vocabulary  # noqa: E402 - found through the line above
+from constraint_helpers import make_vocabulary
 
-from agentflow.constraint import Vocabulary  # noqa: E402
+from agentflow.constraint import Vocabulary
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ CONTROLS = (
 )  # fmt: skip
 WORDS = (
     '","', '":"', '{"', '"}', '":', ',"', '."', '"]', '["', "true", "false", "null", "12", "city", "Paris", "Par", "is",
-    " to", " Rome", "Rome", "thought", "call", ":", "\\n", "ab", "abc", "b\"", "1,",
+    " to", " Rome", "Rome", "thought", "call", ":", "\\n", "ab", "abc", 'b"', "1,",
 )  # fmt: skip
 
 
@@ -54,7 +54,9 @@ def enumerate_paths(constraint, state: int, length: int, left: int) -> list[tupl
     return [ids for ids, at in paths if constraint.tokens_to_end(at) <= left]
 
 
-def brute_force(log_probs: torch.Tensor, paths: list[tuple[int, ...]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def brute_force(
+    log_probs: torch.Tensor, paths: list[tuple[int, ...]]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Give log partition, marginals (L, V) and the path with the highest probability by enumeration."""
     index = torch.tensor(paths)
     scores = log_probs[torch.arange(index.shape[1]), index].sum(-1)

@@ -21,7 +21,26 @@ from agentflow.errors import ConfigurationError, SchemaBudgetError
 from agentflow.types import ToolSpec
 
 TINY = Vocabulary(
-    [b'"', b"a", b"b", b"ab", b'","', b'["', b'"]', b"[]", b"1", b"2", b"-", b",", b"true", b"]", b"[", b'a"', None, None],
+    [
+        b'"',
+        b"a",
+        b"b",
+        b"ab",
+        b'","',
+        b'["',
+        b'"]',
+        b"[]",
+        b"1",
+        b"2",
+        b"-",
+        b",",
+        b"true",
+        b"]",
+        b"[",
+        b'a"',
+        None,
+        None,
+    ],
     {16},
     {"<eos>": 16, '<|"|>': 17},
 )
@@ -91,7 +110,11 @@ def test_rows_with_different_constraints_do_not_touch_each_other():
 
 def test_extreme_logits_stay_finite(vocabulary):
     """A model that puts all its mass on forbidden tokens, at 1e-4000 and below, is conditioned without underflow."""
-    schema = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"enum": ["x", "y"]}}, "required": ["a", "b"]}
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"enum": ["x", "y"]}},
+        "required": ["a", "b"],
+    }
     constraint = compile_constraint(json_grammar(schema, is_strict=True), vocabulary)
     logits = random_log_probs(1, 200, len(vocabulary), seed=5, scale=20.0)
     logits[:, :, vocabulary.control_ids["<|turn>"]] += 20_000.0
