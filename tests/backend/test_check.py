@@ -1,5 +1,7 @@
 """Drafts that the causal encoder checks: what left to right writes, in fewer passes."""
 
+from functools import partial
+
 import pytest
 
 from agentflow.backend.autoregressive import AutoregressiveBackend
@@ -71,6 +73,9 @@ def test_constrained_drafts_become_what_the_masked_twin_writes(backends, request
     diffusion, twin = backends
     settings = GenerationSettings(seed=3, is_checked=True, max_new_tokens=48)
     request = GenerationRequest(**{**vars(request_), "settings": settings})
-    checked, expected = anyio.run(diffusion.generate, request), anyio.run(twin.generate, request)
+    drafts = []
+    checked = anyio.run(partial(diffusion.generate, request, on_draft=drafts.append))
+    expected = anyio.run(twin.generate, request)
+    assert drafts[-1].is_committed
     assert checked.message == expected.message
     assert checked.usage.denoising_steps <= expected.usage.num_forwards

@@ -83,7 +83,8 @@ def denoise_step(denoiser: Denoiser, rows: Sequence[Row], batch: ContextBatch) -
     for i, row in enumerate(rows):
         if row.failure is not None:
             continue
-        _show(row, row.tokens, is_accepted[i], beliefs.draw[i], is_committed=False)
+        path = beliefs.draw[i] if row.check is None else beliefs.draw[i, : len(row.known)]  # (l,)
+        _show(row, row.tokens, is_accepted[i], path, is_committed=False)
         if (canvas := chosen[i]) is not None:
             _show(row, canvas, torch.ones_like(is_accepted[i]), canvas, is_committed=True)
             row.commit(canvas.tolist(), denoiser)
@@ -227,16 +228,18 @@ def _is_same_text(best: Tensor, row: Row) -> bool:
 
 
 def _show(row: Row, tokens: Tensor, is_accepted: Tensor, path: Tensor, *, is_committed: bool) -> None:
-    """Tell who watches; `path` is the string that the kept tokens are part of, ``(L,)``."""
+    """Tell who watches; `path` is the string that the kept tokens are part of, ``(l,)``."""
     if row.observe is not None:
-        is_forced = is_accepted & _forced_along(path, row)  # (L,)
+        is_forced = is_accepted.clone()  # (L,)
+        is_forced[: len(path)] &= _forced_along(path, row)
+        is_forced[len(path) :] = False
         index = row.counts.num_canvases - 1
         row.observe(CanvasView(tokens, is_accepted, is_forced, row.step, index, is_committed))
 
 
 def _forced_along(path: Tensor, row: Row) -> Tensor:
-    """Positions at which the constraint allows one token alone after what stands before it in `path`, ``(L,)`` bool."""
-    is_forced = torch.zeros_like(path, dtype=torch.bool)  # (L,)
+    """Positions at which the constraint allows one token alone after what stands before it in `path`, ``(l,)`` bool."""
+    is_forced = torch.zeros_like(path, dtype=torch.bool)  # (l,)
     if row.constraint is None:
         return is_forced
     state = row.state
