@@ -54,7 +54,7 @@ async def test_mistakes_of_the_caller_are_not_tried_again(delays):
 
 
 async def test_gate_lets_so_many_in_and_the_rest_in_order():
-    """Of five requests two are inside at once, and they come in as they arrived."""
+    """Of five requests two are inside at once, and they come in as they arrived; a pair let in at once in any order."""
     inside, seen, order, all_are_there = 0, [], [], anyio.Event()
 
     class Slow(ScriptedBackend):
@@ -74,7 +74,7 @@ async def test_gate_lets_so_many_in_and_the_rest_in_order():
             await anyio.wait_all_tasks_blocked()
         all_are_there.set()
     assert max(seen) == 2
-    assert order == [str(i) for i in range(5)]
+    assert [set(order[:2]), set(order[2:4]), set(order[4:])] == [{"0", "1"}, {"2", "3"}, {"4"}]
 
 
 def test_wrong_numbers_are_refused():

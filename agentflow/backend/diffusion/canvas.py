@@ -128,10 +128,10 @@ class Row:
         hidden = denoiser.read_inplace(self.context, self.prompt_ids[self.context.num_tokens :])  # (1, T, H)
         if prefixes is not None:
             prefixes.keep(self.prompt_ids, self.context)
-        self._open_canvas(denoiser, hidden[0, -1])
+        self._open_canvas(denoiser, hidden)
 
-    def _open_canvas(self, denoiser: Denoiser, last_hidden: Tensor) -> None:
-        """Open a canvas of noise; `last_hidden` is the encoder's last state before it, ``(H,)``."""
+    def _open_canvas(self, denoiser: Denoiser, hidden: Tensor) -> None:
+        """Open a canvas of noise; `hidden` are the encoder's states of what it read last, ``(1, T, H)``."""
         length, device = denoiser.canvas_length, denoiser.device
         self.tokens = draw_noise(
             length, vocab_size=denoiser.vocab_size, generators=[self.generator], device=device
@@ -144,7 +144,7 @@ class Row:
         if self.config.is_checked:
             self.check = DraftCheck(
                 context=self.context.fork(),
-                next_logits=denoiser.logits(last_hidden),
+                next_logits=denoiser.logits(hidden[0, -1]),
                 state=self.state,
                 num_tokens_left=self.num_tokens_left,
                 end_ids=self.end_ids,
@@ -203,7 +203,7 @@ class Row:
         if self.constraint is not None:
             self.state = self.constraint.advance(self.state, kept)
         hidden = denoiser.read_inplace(self.context, token_ids)  # (1, L, H)
-        self._open_canvas(denoiser, hidden[0, -1])
+        self._open_canvas(denoiser, hidden)
 
 
 def num_kept(token_ids: list[int], end_ids: frozenset[int], num_tokens_left: int) -> int:
