@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentflow.errors import OutputValidationError
 from agentflow.types import (
     AssistantMessage,
     JsonSchema,
@@ -25,47 +24,53 @@ PLAN_INSTRUCTIONS = (
 )
 
 
-def plan_schema(tools: Sequence[str], *, min_steps: int, max_steps: int) -> JsonSchema:
-    """Make the JSON Schema of a plan: goal before tool before needs, the order in which they are thought of.
+def plan_schema(
+    tools: Sequence[str], *, min_steps: int, max_steps: int, earlier: Sequence[PlanStep] = ()
+) -> JsonSchema:
+    """Make the JSON Schema of a plan: each step may need only steps before it that have a result.
 
-    Lengths are not bounded here, because each bound unrolls the automaton of what it bounds; `read_steps` checks.
+    Goal stands before tool before needs, the order in which they are thought of. Lengths of strings and of needs are
+    not bounded, because each bound unrolls the automaton of what it bounds.
     """
-    step = {
-        "type": "object",
-        "properties": {
-            "goal": {"type": "string"},
-            "tool": {"type": "string", "enum": list(tools)},
-            "needs": {"type": "array", "items": {"type": "integer", "enum": list(range(1, max_steps + 1))}},
-        },
-        "required": ["goal", "tool", "needs"],
-        "additionalProperties": False,
-    }
+    usable = _usable_numbers(earlier)
+    steps = []
+    for number in range(len(earlier) + 1, len(earlier) + max_steps + 1):
+        steps.append(_step_schema(tools, [*usable]))
+        usable[number] = ""
+    items = {"type": "array", "prefixItems": steps, "items": False, "minItems": min_steps}
     return {
         "type": "object",
-        "properties": {"steps": {"type": "array", "items": step, "minItems": min_steps}},
+        "properties": {"steps": items},
         "required": ["steps"],
         "additionalProperties": False,
     }
 
 
-def read_steps(answer: Mapping[str, Any], earlier: Sequence[PlanStep], *, max_steps: int) -> tuple[PlanStep, ...]:
-    """Turn a model's answer into steps that go on from `earlier`.
+def _step_schema(tools: Sequence[str], usable: Sequence[int]) -> JsonSchema:
+    needs: JsonSchema = {"type": "array", "items": {"type": "integer", "enum": list(usable)}}
+    return {
+        "type": "object",
+        "properties": {
+            "goal": {"type": "string"},
+            "tool": {"type": "string", "enum": list(tools)},
+            "needs": needs if usable else {"type": "array", "maxItems": 0},
+        },
+        "required": ["goal", "tool", "needs"],
+        "additionalProperties": False,
+    }
 
-    Raises:
-        OutputValidationError: There are too many steps, or a step needs one that is not before it, or that failed;
-            the message tells the model.
-    """
-    if len(answer["steps"]) > max_steps:
-        raise OutputValidationError(f"the plan has {len(answer['steps'])} steps; {max_steps} are allowed")
-    usable = {i: step.id for i, step in enumerate(earlier, 1) if step.state == "done"}
+
+def _usable_numbers(steps: Sequence[PlanStep]) -> dict[int, str]:
+    """Get the ids of the steps that have a result, by their number from 1."""
+    return {i: step.id for i, step in enumerate(steps, 1) if step.state == "done"}
+
+
+def read_steps(answer: Mapping[str, Any], earlier: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
+    """Turn a model's answer, which fits `plan_schema`, into steps that go on from `earlier`."""
+    usable = _usable_numbers(earlier)
     steps: list[PlanStep] = []
     for number, entry in enumerate(answer["steps"], len(earlier) + 1):
         needs = tuple(dict.fromkeys(entry["needs"]))
-        if bad := [need for need in needs if need not in usable]:
-            known = ", ".join(map(str, usable)) or "none"
-            raise OutputValidationError(
-                f"step {number} needs {bad[0]}, which is no step before it with a result (those are: {known})"
-            )
         step_id = _new_id(number, {step.id for step in (*earlier, *steps)})
         steps.append(
             PlanStep(id=step_id, tool=entry["tool"], goal=entry["goal"], needs=tuple(usable[n] for n in needs))

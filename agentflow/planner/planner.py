@@ -210,9 +210,9 @@ class Planner(Generic[DepsT, OutputT]):
             instructions=f"{self._instructions}\n\n{PLAN_INSTRUCTIONS}".strip(),
             tools=self._tools,
             tool_choice="none",
-            output_type=plan_schema(names, min_steps=min_steps, max_steps=self._max_steps + len(kept)),
+            output_type=plan_schema(names, min_steps=min_steps, max_steps=self._max_steps, earlier=kept),
         )
-        agent.output_validator(lambda answer: read_steps(answer, kept, max_steps=self._max_steps))
+        agent.output_validator(lambda answer: read_steps(answer, kept))
         steps: tuple[PlanStep, ...] = (await self._ask(run, agent, request)).output
         run.set_plan((*kept, *steps))
 

@@ -228,18 +228,18 @@ async def test_replanning_is_bounded():
 
 
 async def test_unusable_plan_is_asked_for_again():
-    """A step that needs itself or a later one is told to the model."""
+    """The schema lets a step need only steps before it, and a model without the constraint is told so."""
     planner, backend = _make_planner(Script([_step("look", 2, goal="a")], [_step("look", goal="a")]))
     plan = await planner.plan("go")
     assert [step.id for step in plan.steps] == ["s1"]
-    assert "step 1 needs 2, which is no step before it" in backend.requests[1].messages[-1].text
+    assert "does not fit the schema" in backend.requests[1].messages[-1].text
 
 
 async def test_too_long_plan_is_asked_for_again():
     """The model is told how many steps are allowed."""
     planner, backend = _make_planner(Script([_step("look", goal="a")] * 3, [_step("look", goal="a")]), max_steps=2)
     assert len((await planner.plan("go")).steps) == 1
-    assert "the plan has 3 steps; 2 are allowed" in backend.requests[1].messages[-1].text
+    assert "does not fit the schema" in backend.requests[1].messages[-1].text
 
 
 async def test_hopeless_plans_end():
