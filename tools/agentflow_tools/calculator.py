@@ -15,7 +15,9 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
+
+from pydantic import Field
 
 from agentflow import Tool, tool
 
@@ -41,7 +43,11 @@ _ADDITION, _PRODUCT, _SIGN, _POWER = 10, 20, 30, 40  # binding powers; a sign bi
 _BINDING: Final = {"+": _ADDITION, "-": _ADDITION, "*": _PRODUCT, "/": _PRODUCT, "//": _PRODUCT, "%": _PRODUCT}
 
 
-def calculate(expression: str) -> dict[str, int | float]:
+_Expression = Annotated[str, Field(json_schema_extra={"x-grounded": False, "maxLength": 100})]
+"""An expression is often made of numbers from several places, so it need not stand anywhere as it is."""
+
+
+def calculate(expression: _Expression) -> dict[str, int | float]:
     """Compute an arithmetic expression.
 
     Args:

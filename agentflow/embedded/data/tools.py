@@ -33,6 +33,7 @@ class Argument:
         type: JSON type.
         enum: Values it may take, if they are few.
         default: Value it has when left out; ``None`` means that it is required.
+        is_composed: Whether its text need not stand in the conversation as it is.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Argument:
     type: str = "string"
     enum: tuple[str, ...] = ()
     default: JsonValue = None
+    is_composed: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ READY_MADE: tuple[Behaviour, ...] = (
                 "[expr|formula|input|query|math|sum|equation|term]",
                 "For example (2 + 3) * 4.",
                 "[The formula|What to compute|Arithmetic to do|Expression, such as 2 + 3|Math expression]",
+                is_composed=True,
             ),
         ),
     ),
@@ -489,6 +492,8 @@ def declare_many(names: list[str], rng: random.Random, split: Split) -> dict[str
 
 def _property(argument: Argument, rng: random.Random, *, is_usual: bool) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": argument.type}
+    if argument.is_composed:
+        schema["x-grounded"] = False  # made of a result and a number of the request
     if argument.enum:
         schema["enum"] = list(argument.enum)
     if is_usual:
