@@ -15,7 +15,7 @@ from agentflow.backend.base import Backend, DraftObserver
 from agentflow.bench.metrics import TaskRecord
 from agentflow.bench.task import BenchTask, find_failure, is_same
 from agentflow.bench.world import World
-from agentflow.errors import AgentflowError
+from agentflow.errors import AgentflowError, ModelOutputError
 from agentflow.events import CallFinished, CallReady, CallRunning, Event, OutputReady, OutputRejected, RunFinished
 from agentflow.types import Generation, GenerationRequest, GenerationSettings, ToolCall, Usage
 
@@ -42,10 +42,15 @@ class Mode:
 
 
 class _Undrafted:
-    """A backend that nobody watches: making drafts for people costs time that is not the loop's."""
+    """A backend that nobody watches: making drafts for people costs time that is not the loop's.
+
+    Attributes:
+        lost_time_s: Seconds spent on turns that could not be read; their usage, tokens included, is lost.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self.lost_time_s = 0.0
 
     @property
     def name(self) -> str:
@@ -53,7 +58,12 @@ class _Undrafted:
 
     async def generate(self, request: GenerationRequest, *, on_draft: DraftObserver | None = None) -> Generation:
         del on_draft
-        return await self._backend.generate(request)
+        started_s = time.perf_counter()
+        try:
+            return await self._backend.generate(request)
+        except ModelOutputError:
+            self.lost_time_s += time.perf_counter() - started_s
+            raise
 
     async def aclose(self) -> None:
         await self._backend.aclose()
@@ -117,9 +127,10 @@ async def run_suite(
 
 async def run_task(task: BenchTask, mode: Mode, *, seed: int) -> TaskRecord:
     """Run one task in a fresh world and check the answer and the world."""
+    backend = _Undrafted(mode.backend)
     with World.opened(task.before) as world:
         agent = Agent(
-            _Undrafted(mode.backend),
+            backend,
             name="bench",
             instructions=INSTRUCTIONS,
             tools=world.tools(task.tools),
@@ -134,6 +145,7 @@ async def run_task(task: BenchTask, mode: Mode, *, seed: int) -> TaskRecord:
         except AgentflowError as error:
             seen.error = seen.error or error.message
         duration_s = time.perf_counter() - started_s
+        seen.usage += Usage(model_time_s=backend.lost_time_s)
         failure = seen.error or find_failure(task, seen.output, world.read())
     return _record(task, seen, failure=failure, duration_s=duration_s, seed=seed)
 

@@ -21,7 +21,7 @@ class Machine:
         processor: Name of the processor.
         num_cores: Cores that this process may use.
         memory_gib: Memory of the machine.
-        system: Operating system.
+        system: Operating system and architecture.
         python: Version of Python.
         versions: Versions of the distributions that take part; a missing one is left out.
     """
@@ -46,7 +46,7 @@ def this_machine() -> Machine:
         processor=_processor(),
         num_cores=_num_cores(),
         memory_gib=_memory_gib(),
-        system=f"{platform.system()} {platform.release()}",
+        system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         versions={name: found for name in DISTRIBUTIONS if (found := _version(name))},
     )
