@@ -25,7 +25,7 @@ FORMULAS: Final[Mapping[str, str]] = {
     "valid_call_rate": "calls that name an offered tool and fit its schema / (calls + turns that could not be read)",
     "exact_call_rate": "calls of the reference solution that were made with equal arguments / its calls",
     "output_tokens_per_second": "output tokens / wall time of the loop (tools and framework included)",
-    "end_to_end_output_tokens_per_second": "output tokens / sum of model-call durations (unreadable ones add no tokens)",
+    "end_to_end_output_tokens_per_second": "output tokens / sum of model-call durations (unreadable ones: no tokens)",
     "denoising_steps_per_canvas": "denoising steps / canvases committed",
     "tokens_per_forward": "output tokens / forward passes that wrote the output",
     "model_time_share": "sum of model-call durations / wall time of the loop",
