@@ -186,7 +186,7 @@ class Constraint:
                     target = row.get(int(self.token_atom[token]), -1) if token is not None else -1
                     if target >= 0 and cost + 1 < layers[end].get(target, (1 << 30, 0, 0))[0]:
                         layers[end][target] = (cost + 1, state, token if token is not None else -1)
-        return self._trace(layers, table and data)
+        return self._trace(layers, data)
 
     def _trace(self, layers: list[dict[int, tuple[int, int, int]]], data: bytes) -> list[int] | None:
         ends = [

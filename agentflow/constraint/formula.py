@@ -158,8 +158,10 @@ def alternatives(
             )  # fmt: skip
         return found
 
-    unique = dict.fromkeys(tuple(sorted(c, key=repr)) for c in expand(formula))
-    return [c for c in unique if is_possible(c)]
+    unique: dict[frozenset[Atom], tuple[Atom, ...]] = {}
+    for conjunction in expand(formula):
+        unique.setdefault(frozenset(conjunction), conjunction)
+    return [c for c in unique.values() if is_possible(c)]
 
 
 def _group(formula: And | Or) -> list[Formula]:

@@ -5,6 +5,7 @@ A trie lies in depth-first order: ``skip[i]`` is the first node that is not belo
 the dead state steps over a whole subtree.
 """
 
+# mypy: disable-error-code=untyped-decorator
 # ruff: noqa: PLR0917 - numba compiles functions of positional arrays
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 from agentflow.constraint import numbers, strings
 from agentflow.constraint.automaton import CharDfa
 from agentflow.constraint.formats import format_dfa
-from agentflow.constraint.formula import FALSE, TRUE, Atom, Formula, Literal, both, either, has
+from agentflow.constraint.formula import FALSE, TRUE, Atom, Formula, Literal, alternatives, both, either, has
 from agentflow.constraint.limits import at_keyword
 from agentflow.constraint.regex import pattern_dfa
 from agentflow.constraint.regex_syntax import RegexError
@@ -36,6 +36,7 @@ from agentflow.constraint.resources import Resources
 from agentflow.errors import InvalidSchemaError, UnsupportedSchemaError
 
 TYPES = ("null", "boolean", "number", "string", "array", "object")
+_UNEVALUATED = {"array": "unevaluatedItems", "object": "unevaluatedProperties"}
 _MAX_COUNT = 10**9
 Ask: TypeAlias = Callable[[Literal, str], Formula]
 """Give the formula of another schema for a type."""
@@ -57,16 +58,24 @@ def type_of(value: Any) -> str:
 class Keywords:
     """Reads one document's keywords."""
 
-    def __init__(self, resources: Resources, ask: Ask, unchecked: list[tuple[str, str]] | None) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        ask: Ask,
+        resolve: Callable[[Formula, str], Formula],
+        unchecked: list[tuple[str, str]] | None,
+    ) -> None:
         """Take the document.
 
         Args:
             resources: The document.
             ask: Gives the formula of a literal.
+            resolve: Writes the choices of ``oneOf`` as alternatives.
             unchecked: Where to note unsupported keywords that a check after decoding covers; ``None``: raise.
         """
         self._resources = resources
         self._ask = ask
+        self._resolve = resolve
         self._unchecked = unchecked
 
     def formula(self, number: int, kind: str, *, is_positive: bool) -> Formula:
@@ -74,8 +83,29 @@ class Keywords:
         schema = self._resources.contents(number)
         if isinstance(schema, bool):
             return TRUE if schema == is_positive else FALSE
-        parts = [self._own(number, schema, kind, name, is_positive=is_positive) for name in self._names(schema)]
+        names = self._names(schema)
+        rest = _UNEVALUATED.get(kind)
+        if rest in names and is_positive and schema[rest] is not True and not _mentions(schema, ("not", "contains")):
+            names.remove(rest)
+            parts = [self._own(number, schema, kind, name, is_positive=True) for name in names]
+            literal = Literal(self._resources.child(number, schema[rest], rest), True)
+            return self._evaluate_rest(number, both(parts), kind, rest, literal)
+        parts = [self._own(number, schema, kind, name, is_positive=is_positive) for name in names]
         return both(parts) if is_positive else either(parts)
+
+    def _evaluate_rest(self, number: int, formula: Formula, kind: str, keyword: str, literal: Literal) -> Formula:
+        """Hold what no other part of the schema speaks of to a literal, alternative by alternative.
+
+        Parts that happen to hold beside the chosen alternative evaluate more than is counted here: sound, and
+        narrower than the specification.
+        """
+        pointer = self._resources.pointer(number)
+        chosen = alternatives(self._resolve(formula, kind), lambda _: True, keyword, pointer)
+        closed = []
+        for atoms in chosen:
+            plain = [atom.payload if atom.kind == "presence" else atom for atom in atoms]
+            closed.append(both([*plain, *_rest_of(atoms, kind, literal)]))
+        return either(closed)
 
     def _names(self, schema: Mapping[str, Any]) -> list[str]:
         """Give the keywords that say something; in drafts up to 7 nothing counts beside a ``$ref``."""
@@ -95,6 +125,30 @@ class Keywords:
                     raise
                 self._unchecked.append((name, self._resources.pointer(number)))
                 return TRUE
+
+
+def _rest_of(atoms: tuple[Atom, ...], kind: str, literal: Literal) -> list[Formula]:
+    """Give what holds for the items or properties that the atoms do not speak of."""
+    if kind == "array":
+        lists = [atom.payload for atom in atoms if atom.kind == "items"]
+        if any(rest is not None for _, rest in lists):
+            return []
+        count = max((len(first) for first, _ in lists), default=0)
+        first = next((first for first, _ in lists if len(first) == count), ())
+        return [Atom("items", (first, literal))]
+    fields = [atom.payload for atom in atoms if atom.kind == "fields"]
+    if any(others is not None for _, _, others in fields):
+        return []
+    named = tuple(dict.fromkeys(entry for names, _, _ in fields for entry in names))
+    matched = tuple(dict.fromkeys(entry for _, patterns, _ in fields for entry in patterns))
+    return [Atom("fields", (named, matched, literal))]
+
+
+def _mentions(value: Any, keywords: tuple[str, ...]) -> bool:
+    """Say whether any of the keywords stands anywhere in a schema."""
+    if isinstance(value, Mapping):
+        return any(name in value for name in keywords) or any(_mentions(v, keywords) for v in value.values())
+    return isinstance(value, list) and any(_mentions(v, keywords) for v in value)
 
 
 class _Reader:

@@ -59,7 +59,7 @@ def number_text(value: float | Decimal) -> str:
     return str(value).replace("E", "e") if isinstance(value, Decimal) else repr(value)
 
 
-def exact(value: float) -> Decimal:
+def exact(value: float | Decimal) -> Decimal:
     """Give the decimal that the schema's author wrote."""
     return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
 
@@ -199,6 +199,6 @@ def multiple_of(divisor: Decimal) -> CharDfa:  # noqa: C901 - step and acceptanc
         place, remainder, num = at
         if place not in ("zero", "whole", "fraction"):
             return False
-        return remainder * 10 ** (num_decimals - num) % modulus == 0
+        return bool(remainder * 10 ** (num_decimals - num) % modulus == 0)
 
     return explore(("sign", 0, 0), step, accepts, [*_DIGITS, *_MARKS])

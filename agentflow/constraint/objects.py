@@ -27,7 +27,7 @@ _MAX_PATTERNS = 5
 class _State(NamedTuple):
     place: int
     presence: Formula
-    count: int
+    num_fields: int
     met: int
     is_first: bool
 
@@ -107,7 +107,7 @@ class ObjectWriter:
             if there == FALSE or not self._allowed_names.accepts(name) or not self._has_room(state):
                 continue
             for node, met in self._variants(name, state.met):
-                after = _State(place + 1, there, self._count(state.count), met, is_first=False)
+                after = _State(place + 1, there, self._count(state.num_fields), met, is_first=False)
                 key = (after, node)
                 if key not in pieces:
                     pieces[key] = self._writer.write(node, self._inner)
@@ -155,11 +155,11 @@ class ObjectWriter:
         return min(count + 1, self._fewest)
 
     def _has_room(self, state: _State) -> bool:
-        return self._most is None or state.count < self._most
+        return self._most is None or state.num_fields < self._most
 
     def _may_end(self, state: _State) -> bool:
         all_met = (1 << len(self._demands)) - 1
-        return state.presence == TRUE and state.count >= self._fewest and state.met == all_met
+        return state.presence == TRUE and state.num_fields >= self._fewest and state.met == all_met
 
     # ------------------------------------------------------------ other properties
 
@@ -178,14 +178,14 @@ class ObjectWriter:
             return closing
         if self._fewest - 1 > len(self._names):
             raise UnsupportedSchemaError("minProperties", reason="names of undeclared properties may repeat")
-        todo = [state for state in closing if state.presence == TRUE and state.count >= self._fewest - 1]
+        todo = [state for state in closing if state.presence == TRUE and state.num_fields >= self._fewest - 1]
         self._out = closing
         pieces: dict[tuple[_State, int], Piece] = {}
         for state in todo:
             if not self._has_room(state):
                 continue
             for i, kind in enumerate(kinds):
-                count = self._count(state.count)
+                count = self._count(state.num_fields)
                 after = _State(state.place, TRUE, count, state.met | kind.met, is_first=False)
                 if (after, i) not in pieces:
                     pieces[after, i] = self._write_other(kind)

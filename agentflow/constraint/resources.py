@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import referencing.jsonschema as specs
-from jsonschema_specifications import REGISTRY
+from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]  # ships no types
 from referencing import Resource
 from referencing.exceptions import Unresolvable
 
@@ -42,7 +42,7 @@ class Resources:
         dialect = root.get("$schema") if isinstance(root, Mapping) else None
         self.specification = _DIALECTS.get(str(dialect).rstrip("#"), specs.DRAFT202012)
         self.is_old = self.specification in (specs.DRAFT7, specs.DRAFT6, specs.DRAFT4)
-        resource = Resource(contents=root, specification=self.specification)
+        resource: Any = Resource(contents=root, specification=self.specification)  # type: ignore[call-arg]  # attrs
         identifier = resource.id() or ""
         try:
             registry = REGISTRY.with_resource(identifier, resource)
@@ -74,7 +74,9 @@ class Resources:
         if not isinstance(contents, bool | Mapping):
             raise InvalidSchemaError(f"a schema is an object or a boolean, got {contents!r}", pointer=pointer)
         resolver = self._resolvers[parent]
-        has_base = isinstance(contents, Mapping) and any(isinstance(contents.get(name), str) for name in ("$id", "id"))
+        has_base = isinstance(contents, Mapping) and any(  # type: ignore[operator]  # a mapping here
+            isinstance(contents.get(name), str) for name in ("$id", "id")
+        )
         if has_base and not (self.is_old and "$ref" in contents):
             resolver = resolver.in_subresource(self.specification.create_resource(contents))
         return self._add(contents, resolver, pointer)

@@ -137,7 +137,7 @@ class SchemaTree:
             InvalidSchemaError: It is no schema.
         """
         self.resources = Resources(schema)
-        self._keywords = Keywords(self.resources, self.formula, unchecked)
+        self._keywords = Keywords(self.resources, self.formula, self._resolve, unchecked)
         self._is_strict = is_strict
         self._formulas: dict[tuple[Literal, str], Formula | None] = {}
         self._nodes: dict[tuple[Node, str], Formula] = {}

@@ -281,7 +281,7 @@ def _sum_atoms(values: torch.Tensor, constraint: Constraint) -> tuple[FloatArray
     """Sum probabilities over atoms, some positions at a time."""
     step = max(1, _CHUNK_ELEMENTS // values.shape[1])
     parts = []
-    for chunk in values.split(step):
+    for chunk in torch.split(values, step):
         peak = chunk.double().amax(dim=1)  # (l,)
         peak = torch.where(torch.isfinite(peak), peak, torch.zeros_like(peak))
         scaled = torch.exp(chunk.double() - peak[:, None])  # (l, V)

@@ -7,6 +7,7 @@ by hundreds of orders of magnitude, and differ as much between states, so every 
 millions of products add up, without leaving the range of a double.
 """
 
+# mypy: disable-error-code=untyped-decorator
 # ruff: noqa: C901, PLR0912, PLR0915, PLR0917 - numba compiles flat loops over positional arrays
 
 from __future__ import annotations

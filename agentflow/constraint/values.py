@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentflow.constraint.graph import Graph, Run, concat
 from agentflow.constraint.grounding import Grounding, SpanSpec
@@ -260,7 +260,7 @@ class ValueWriter:
 
     def _join_heads(self, piece: Piece) -> None:
         """Share the ways in that begin with the same text."""
-        groups: dict[str | object, list[tuple[Run, int]]] = {}
+        groups: dict[Any, list[tuple[Run, int]]] = {}
         for run, target in piece.heads:
             first = run[0] if run else ""
             mark = first[:1] if isinstance(first, str) else first
@@ -273,7 +273,7 @@ class ValueWriter:
             joint = self.add_node()
             piece.heads.append(((str(mark),), joint))
             for run, target in group:
-                self.graph.add_run(joint, (str(run[0])[1:], *run[1:]) if len(run[0]) > 1 else run[1:], target)  # type: ignore[arg-type]  # a text
+                self.graph.add_run(joint, (str(run[0])[1:], *run[1:]) if len(run[0]) > 1 else run[1:], target)
 
     def refuse(self, keyword: str, pointer: str, reason: str) -> None:
         """Refuse a keyword, or note it for a check after decoding."""
