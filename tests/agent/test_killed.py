@@ -88,14 +88,14 @@ def _num_lines(file):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_runs_end_with_every_call_made_once_or_reported(server, tmp_path):
-    """Three runs of fifty calls that are not idempotent, killed again and again with SIGKILL until they end.
+    """Two runs of fifty calls that are not idempotent, killed again and again with SIGKILL until they end.
 
     Each number stands in the file exactly once, but for those that the model was told are unknown, which stand
     there at most once. All runs end with the same output.
     """
     rng = random.Random(20)  # noqa: S311 # no secret
     num_kills = 0
-    for i in range(3):
+    for i in range(2):
         folder = tmp_path / str(i)
         folder.mkdir()
         while not _run_and_kill(server, folder, num_lines=rng.randint(1, 12), extra_s=rng.uniform(0, 0.003)):
@@ -107,4 +107,4 @@ def test_killed_runs_end_with_every_call_made_once_or_reported(server, tmp_path)
         assert set(sent) | set(told) == set(range(2 * NUM_STEPS)), "a call was lost"
         with Journal(folder / "runs.db") as journal:
             assert journal.get("r").reason == "output"
-    assert num_kills >= 6, "too few kills hit a running process to say anything"
+    assert num_kills >= 4, "too few kills hit a running process to say anything"

@@ -88,6 +88,7 @@ async def _run_undisturbed():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_kill_at_any_record_resumes_to_the_same_end(tmp_path):
     """For each record, before and after it: conversation, output and usage end as in an undisturbed run.
 
