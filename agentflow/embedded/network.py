@@ -142,7 +142,7 @@ def project(
     head_dim = weights.q_norm.shape[0]
     normed = rms_norm(x, weights.input_norm).to(dtype)
     qkv = functional.linear(normed, weights.qkv).view(*x.shape[:2], -1, head_dim)  # (B, T, H + 2 H_kv, K)
-    query, key, value = torch.split(qkv, [num_heads, num_kv_heads, num_kv_heads], dim=2)  # type: ignore[no-untyped-call]  # torch has no types here
+    query, key, value = torch.split(qkv, [num_heads, num_kv_heads, num_kv_heads], dim=2)
     query = _rotate(rms_norm(query, weights.q_norm), *rope).to(attention_dtype).transpose(1, 2)  # (B, H, T, K)
     key = _rotate(rms_norm(key, weights.k_norm), *rope).to(attention_dtype).transpose(1, 2)  # (B, H_kv, T, K)
     value = rms_norm(value).to(attention_dtype).transpose(1, 2)  # (B, H_kv, T, K)
