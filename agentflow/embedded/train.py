@@ -42,7 +42,14 @@ def main() -> None:
         num_kv_heads=arguments.num_heads,
         canvas_length=arguments.canvas_length,
     )
-    trainer = Trainer(arguments.run, plan, shape=shape, device=arguments.device, is_compiled=arguments.compile)
+    trainer = Trainer(
+        arguments.run,
+        plan,
+        shape=shape,
+        device=arguments.device,
+        is_compiled=arguments.compile,
+        initial=arguments.initial,
+    )
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: trainer.stop())
     trainer.run(num_steps=arguments.num_steps, save_every_s=60 * arguments.save_every_min)
@@ -53,6 +60,7 @@ def _make_parser() -> argparse.ArgumentParser:
     plan, shape = TrainingPlan(), EmbeddedShape(vocab_size=VOCAB_SIZE)
     add = parser.add_argument
     add("--run", type=Path, required=True, help="folder of the run; resumed if it holds one")
+    add("--initial", type=Path, help="checkpoint folder whose weights and tokenizer a new run begins with")
     add("--steps", type=int, default=plan.steps, help="optimizer steps of the whole run")
     add("--num-steps", type=int, help="stop after this many steps of this call")
     add("--decay-steps", type=int, default=plan.decay_steps, help="last steps, in which the learning rate falls")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -81,6 +82,7 @@ class Trainer:
         device: Where to train.
         dtype: Type of the matrix products.
         is_compiled: Use `torch.compile`.
+        initial: Checkpoint folder whose weights and tokenizer a new run begins with; its shape must be `shape`.
     """
 
     def __init__(
@@ -93,14 +95,20 @@ class Trainer:
         device: str = "cpu",
         dtype: torch.dtype = torch.bfloat16,
         is_compiled: bool = False,
+        initial: Path | None = None,
     ) -> None:
         self.folder, self.plan, self.shape = folder, plan, shape
         self.objective = objective or Objective()
         self.device, self.dtype, self.is_compiled = torch.device(device), dtype, is_compiled
         folder.mkdir(parents=True, exist_ok=True)
+        if initial is not None and not (folder / "tokenizer").exists():
+            open_tokenizer(initial, vocab_size=shape.vocab_size).save_pretrained(folder / "tokenizer")
         self.tokenizer = open_tokenizer(folder / "tokenizer", vocab_size=shape.vocab_size)
         torch.manual_seed(plan.seed)
-        self.model = build_model(shape, control_ids=control_ids(self.tokenizer)).to(self.device)
+        self.model = build_model(shape, control_ids=control_ids(self.tokenizer))
+        if initial is not None:
+            _copy_weights(initial, self.model)
+        self.model.to(self.device)
         self.sizes = Sizes.of(self.model)
         self.optimizers = _make_optimizers(self.model, plan)
         self.generator = torch.Generator(self.device).manual_seed(plan.seed)
@@ -198,6 +206,23 @@ class Trainer:
         line["time"] = time.strftime("%H:%M:%S")
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _copy_weights(folder: Path, model: Any) -> None:
+    """Put the weights of a checkpoint folder into `model`.
+
+    Raises:
+        ValueError: The checkpoint has another shape.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Initializing zero-element tensors")  # a router of no experts
+        weights = type(model).from_pretrained(folder).state_dict()
+    differing = [name for name, value in model.state_dict().items() if weights[name].shape != value.shape]
+    if differing:
+        raise ValueError(
+            f"{folder} has another shape than the model: {differing[0]}; give its sizes on the command line"
+        )
+    model.load_state_dict(weights)
 
 
 def open_tokenizer(folder: Path, *, vocab_size: int) -> Any:

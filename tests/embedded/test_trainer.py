@@ -66,6 +66,18 @@ def test_an_exported_run_loads_with_nothing_missing(tmp_path, tokenizer, shape):
     assert AutoTokenizer.from_pretrained(tmp_path / "folder").get_vocab() == tokenizer.get_vocab()
 
 
+@pytest.mark.slow
+def test_a_run_can_begin_with_a_checkpoint(tmp_path, tokenizer, shape):
+    """A new run on a checkpoint folder starts with its weights and its tokenizer."""
+    _trainer(tmp_path / "run", tokenizer, shape).run(num_steps=1)
+    export_run(tmp_path / "run", tmp_path / "folder")
+    begun = Trainer(tmp_path / "next", PLAN, shape=shape, dtype=torch.float32, initial=tmp_path / "folder")
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert all(torch.equal(value, state["model"][name]) for name, value in begun.model.state_dict().items())
+    assert begun.tokenizer.get_vocab() == tokenizer.get_vocab()
+    assert begun.step == 0
+
+
 @pytest.mark.embedded
 def test_the_shipped_folder_is_whole_and_small():
     """The folder beside the package holds what a loader needs, in at most 25 MB."""
