@@ -411,8 +411,8 @@ def _atoms(labels: Sequence[Label], fragments: Sequence[Fragment], vocabulary: V
             lists.append(np.array([single_atom[label.name]], np.int32))
             continue
         by_cell, begin = order[id(partitions[label.fragment])]
-        cells = fragments[label.fragment].sets[label.name]
-        atoms = np.concatenate([by_cell[begin[cell] : begin[cell + 1]] for cell in cells])
+        chosen = fragments[label.fragment].sets[label.name]
+        atoms = np.concatenate([by_cell[begin[cell] : begin[cell + 1]] for cell in chosen])
         if label.without:
             atoms = atoms[~np.isin(members[atoms], list(label.without)) | (atoms < len(first))]
         lists.append(atoms)

@@ -151,10 +151,10 @@ _NO_EDGES = np.zeros(0, np.int32)
 def slot_fragment(specs: tuple[SlotSpec | SpanSpec, ...], vocabulary: Vocabulary) -> Fragment:
     """Give the fragment in which several slots are read at once, from the vocabulary's store or made new."""
     key = tuple(spec.key for spec in specs)
-    fragment = vocabulary.fragments.get(key)
+    fragment: Fragment | None = vocabulary.fragments.get(key)
     if fragment is None:
         fragment = vocabulary.fragments[key] = _make(specs, vocabulary)
-    return fragment  # type: ignore[no-any-return]  # the store is untyped, it holds fragments alone
+    return fragment
 
 
 def _make(specs: tuple[SlotSpec | SpanSpec, ...], vocabulary: Vocabulary) -> Fragment:
@@ -277,14 +277,14 @@ def _find_exits(
     pairs = ending.astype(np.int64) * len(rest_names) + [rest_names[rest] for rest in rests]
     values, codes = np.unique(np.where(ending, pairs, -1), return_inverse=True)
     has_none = int(values[0] < 0)
-    codes = np.where(ending, -2 - (codes.reshape(ending.shape) - has_none), DEAD).astype(np.int32)
+    exit_codes: IntArray = np.where(ending, -2 - (codes.reshape(ending.shape) - has_none), DEAD).astype(np.int32)
     names = list(rest_names)
     kinds = tuple(Exit(int(v) // len(names), names[int(v) % len(names)]) for v in values[has_none:])
-    hashes = _mix_arrays(np.arange(len(labels))[:, None] * 4096 + counts, 2**40 - codes.astype(np.int64))
+    hashes = _mix_arrays(np.arange(len(labels))[:, None] * 4096 + counts, 2**40 - exit_codes.astype(np.int64))
     columns = np.flatnonzero(ending.any(axis=0))
     with np.errstate(over="ignore"):
         signature[np.array(tokens)[columns]] += np.where(ending, hashes, 0).sum(axis=0, dtype=np.uint64)[columns]
-    return _Exits(kinds, {tokens[k]: (codes[:, k], counts[:, k]) for k in columns.tolist()})
+    return _Exits(kinds, {tokens[k]: (exit_codes[:, k], counts[:, k]) for k in columns.tolist()})
 
 
 def _mix_arrays(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
@@ -292,7 +292,8 @@ def _mix_arrays(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArr
     with np.errstate(over="ignore"):
         x = a.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + b.astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93)
         x = (x ^ (x >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
-        return x ^ (x >> np.uint64(29))
+        mixed: npt.NDArray[np.uint64] = x ^ (x >> np.uint64(29))
+    return mixed
 
 
 def exit_tokens(vocabulary: Vocabulary, style: Style) -> tuple[list[int], list[bytes], list[bytes]]:

@@ -74,10 +74,8 @@ class Resources:
         if not isinstance(contents, bool | Mapping):
             raise InvalidSchemaError(f"a schema is an object or a boolean, got {contents!r}", pointer=pointer)
         resolver = self._resolvers[parent]
-        has_base = isinstance(contents, Mapping) and any(  # type: ignore[operator]  # a mapping here
-            isinstance(contents.get(name), str) for name in ("$id", "id")
-        )
-        if has_base and not (self.is_old and "$ref" in contents):
+        has_base = isinstance(contents, Mapping) and any(isinstance(contents.get(n), str) for n in ("$id", "id"))
+        if isinstance(contents, Mapping) and has_base and not (self.is_old and "$ref" in contents):
             resolver = resolver.in_subresource(self.specification.create_resource(contents))
         return self._add(contents, resolver, pointer)
 

@@ -1,7 +1,7 @@
 """Reading turns: what is certain, and the slips that are forgiven."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentflow.errors import MalformedOutputError
@@ -17,6 +17,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
 def test_written_calls_are_read_back(arguments):
     """Any arguments written in the call syntax are read back unchanged, hostile strings included."""
