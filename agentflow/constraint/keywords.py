@@ -139,7 +139,7 @@ def _rest_of(atoms: tuple[Atom, ...], kind: str, literal: Literal) -> list[Formu
     fields = [atom.payload for atom in atoms if atom.kind == "fields"]
     if any(others is not None for _, _, others in fields):
         return []
-    named = tuple(dict.fromkeys(entry for names, _, _ in fields for entry in names))
+    named = tuple(dict.fromkeys(entry for names, _, _ in fields for entry in names if entry[1].is_positive))
     matched = tuple(dict.fromkeys(entry for _, patterns, _ in fields for entry in patterns))
     return [Atom("fields", (named, matched, literal))]
 
@@ -439,6 +439,7 @@ class _Reader:
                 then = both(met) if self.is_positive else either(met)
             else:
                 then = self.ask(self.literal(demand, self.name, name, is_positive=self.is_positive))
+                then = both([has(name), then]) if self.is_positive else then
             rules.append(either([has(name, is_present=False), then]) if self.is_positive else both([has(name), then]))
         return both(rules) if self.is_positive else either(rules)
 
