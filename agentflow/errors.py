@@ -111,7 +111,7 @@ class UnsupportedSchemaError(SchemaError):
         keyword: The keyword.
     """
 
-    hint = "remove the keyword, or pass on_unsupported='check' to validate after decoding"
+    hint = "remove the keyword; json_grammar(..., on_unsupported='check') leaves it to a check of your own"
 
     def __init__(self, keyword: str, *, pointer: str = "", reason: str = "", hint: str | None = None) -> None:
         """Make the error for `keyword` at `pointer`."""
