@@ -22,6 +22,7 @@ from agentflow.backend.codec import TurnCodec
 from agentflow.backend.diffusion.denoiser import Context, Denoiser
 from agentflow.backend.diffusion.loader import Checkpoint
 from agentflow.backend.diffusion.prefix import PrefixCache
+from agentflow.backend.diffusion.sampler import make_generator
 from agentflow.backend.masks import AutomatonMask, LlguidanceMasks, TokenMask
 from agentflow.errors import AgentflowError, BackendError
 from agentflow.types import Generation, GenerationRequest, Usage
@@ -131,17 +132,12 @@ class AutoregressiveBackend:
     def _prepare(self, request: GenerationRequest) -> _Job:
         prompt_ids = self.codec.encode_prompt(request)
         max_new_tokens = self.codec.budget(request, num_prompt_tokens=len(prompt_ids))
-        generator = torch.Generator(device=self._denoiser.device)
-        if request.settings.seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(request.settings.seed)
         return _Job(
             prompt_ids=prompt_ids,
             max_new_tokens=max_new_tokens,
             mask=self._make_mask(request, max_new_tokens),
             temperature=request.settings.t_min or 0.0,
-            generator=generator,
+            generator=make_generator(request.settings.seed, device=self._denoiser.device),
         )
 
     def _make_mask(self, request: GenerationRequest, num_tokens: int) -> TokenMask | None:

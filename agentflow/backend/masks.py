@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from agentflow.backend.codec import TurnCodec, grounding_texts
-from agentflow.backend.diffusion.check import allowed_within
 from agentflow.backend.lark import turn_lark
 from agentflow.constraint import Constraint
 from agentflow.errors import MissingDependencyError, UnsupportedSchemaError
@@ -47,7 +46,8 @@ class AutomatonMask:
 
     def allowed(self) -> Tensor:
         """See `TokenMask`."""
-        return allowed_within(self._constraint, self._state, self._num_tokens_left)
+        allowed = self._constraint.allowed(self._state, num_tokens_left=self._num_tokens_left)
+        return torch.from_numpy(allowed)  # (V,)
 
     def advance(self, token_id: int) -> None:
         """See `TokenMask`."""

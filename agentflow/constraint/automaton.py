@@ -242,7 +242,7 @@ def _quotient(table: IntArray, accepting: BoolArray, block: npt.NDArray[np.int64
 
 def _trim(table: IntArray, accepting: BoolArray) -> tuple[IntArray, BoolArray]:
     """Keep the states that lie on a path from the start to acceptance."""
-    forward = _reach_forward(table)
+    forward = reach_forward(table)
     live = accepting.copy()
     while True:
         grown = live | np.where(table >= 0, live[table], False).any(axis=1)
@@ -257,7 +257,8 @@ def _trim(table: IntArray, accepting: BoolArray) -> tuple[IntArray, BoolArray]:
     return rank[table[keep]], accepting[keep]
 
 
-def _reach_forward(table: IntArray) -> BoolArray:
+def reach_forward(table: IntArray) -> BoolArray:
+    """Give the states that can be reached from state 0, ``(S,)`` bool; `table` holds targets, negative: none."""
     reached = np.zeros(len(table), bool)
     reached[0] = True
     frontier = np.array([0])

@@ -136,11 +136,19 @@ class Constraint:
                 return False
         return self.is_accepting(state)
 
-    def allowed(self, state: int) -> BoolArray:
-        """Give the tokens that may come next, ``(V,)`` bool."""
+    def allowed(self, state: int, *, num_tokens_left: int | None = None) -> BoolArray:
+        """Give the tokens that may come next, ``(V,)`` bool.
+
+        Args:
+            state: Where the output stands.
+            num_tokens_left: Tokens that may still be written, the next one included; only tokens after which the
+                output can still end within them are given. ``None``: no bound.
+        """
         mask = np.zeros(self.num_atoms, bool)
-        for edge in range(self.row[state], self.row[state + 1]):
-            label = self.edge_label[edge]
+        edges = np.arange(self.row[state], self.row[state + 1])
+        if num_tokens_left is not None:
+            edges = edges[self.distance[self.edge_target[edges]] < num_tokens_left]
+        for label in np.unique(self.edge_label[edges]):
             mask[self.label_atoms[self.label_begin[label] : self.label_begin[label + 1]]] = True
         return mask[self.token_atom]
 

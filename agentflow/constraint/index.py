@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from agentflow.constraint.automaton import BoolArray, CharDfa, IntArray, intersect, length_between
+from agentflow.constraint.automaton import BoolArray, CharDfa, IntArray, intersect, length_between, reach_forward
 from agentflow.constraint.grounding import SpanNfa, SpanSpec, determinise_spans
 from agentflow.constraint.kernels import hash_columns, join_partitions, walk_tokens
 from agentflow.constraint.limits import spend
@@ -380,14 +380,7 @@ def _levels(minimum: int, maximum: int | None, unit: int, *, longest: int) -> _L
 
 def _pack(lifted: _Lifted, labels: IntArray, table: IntArray) -> Fragment:
     """Keep what can be reached from the start."""
-    reached = np.zeros(len(table), bool)
-    reached[0] = True
-    frontier = np.array([0])
-    while len(frontier):
-        targets = np.unique(table[frontier])
-        targets = targets[targets >= 0]
-        frontier = targets[~reached[targets]]
-        reached[frontier] = True
+    reached = reach_forward(table)
     rank = np.cumsum(reached) - 1
     table = table[reached]
     source, cells, target, sets = _group(table)

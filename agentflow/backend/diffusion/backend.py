@@ -13,13 +13,13 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
-import torch
 
 from agentflow.backend.base import DraftObserver
 from agentflow.backend.codec import TurnCodec
 from agentflow.backend.diffusion.canvas import CanvasView, Row
 from agentflow.backend.diffusion.engine import Engine, EngineStatistics
 from agentflow.backend.diffusion.loader import Checkpoint
+from agentflow.backend.diffusion.sampler import make_generator
 from agentflow.errors import AgentflowError, BackendError
 from agentflow.types import Draft, Generation, GenerationRequest, PositionState, Usage
 
@@ -75,17 +75,12 @@ class DiffusionBackend:
         prompt_ids = self.codec.encode_prompt(request)
         max_new_tokens = self.codec.budget(request, num_prompt_tokens=len(prompt_ids))
         constraint = self.codec.compile(request, num_tokens=max_new_tokens)
-        generator = torch.Generator(device=self._denoiser.device)
-        if request.settings.seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(request.settings.seed)
         return Row(
             prompt_ids=prompt_ids,
             max_new_tokens=max_new_tokens,
             end_ids=self.codec.end_ids,
             config=self._checkpoint.sampler_config.override(request.settings),
-            generator=generator,
+            generator=make_generator(request.settings.seed, device=self._denoiser.device),
             constraint=constraint,
             state=0 if constraint is None else constraint.start_state,
         )

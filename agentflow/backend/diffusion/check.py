@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,7 +38,6 @@ class DraftCheck:
         end_ids: Tokens that end a turn.
         tokens: Checked tokens of the canvas.
         unread: The last of them, which the encoder has not read yet.
-        num_checks: Passes of the encoder so far.
     """
 
     context: Context
@@ -49,7 +47,6 @@ class DraftCheck:
     end_ids: frozenset[int]
     tokens: list[int] = field(default_factory=list)
     unread: list[int] = field(default_factory=list)
-    num_checks: int = 0
 
     @property
     def is_ended(self) -> bool:
@@ -90,34 +87,16 @@ class DraftCheck:
     def _read(self, token_ids: list[int], denoiser: Denoiser) -> Tensor:
         """Read tokens; give the prediction before each of them and after the last, ``(T + 1, V)``."""
         hidden = denoiser.read_inplace(self.context, token_ids)  # (1, T, H)
-        self.num_checks += 1
         return torch.cat([self.next_logits[None], denoiser.logits(hidden[0])])  # (T + 1, V)
 
     def _choose(self, logits: Tensor, constraint: Constraint | None) -> int:
         if constraint is None:
             return int(logits.argmax())
-        is_allowed = allowed_within(constraint, self.state, self.num_tokens_left).to(logits.device)  # (V,)
-        return int(logits.masked_fill(~is_allowed, -torch.inf).argmax())
+        is_allowed = torch.from_numpy(constraint.allowed(self.state, num_tokens_left=self.num_tokens_left))  # (V,)
+        return int(logits.masked_fill(~is_allowed.to(logits.device), -torch.inf).argmax())
 
     def _take(self, token: int, constraint: Constraint | None) -> None:
         self.tokens.append(token)
         self.num_tokens_left -= 1
         if constraint is not None:
             self.state = constraint.advance(self.state, [token])
-
-
-def allowed_within(constraint: Constraint, state: int, num_tokens_left: int) -> Tensor:
-    """Tokens that may come next and after which the turn can still end within its budget, ``(V,)`` bool on the CPU.
-
-    Args:
-        constraint: The automaton.
-        state: Where it stands.
-        num_tokens_left: Tokens that may still be written, the next one included.
-    """
-    edges = np.arange(constraint.row[state], constraint.row[state + 1])
-    edges = edges[constraint.distance[constraint.edge_target[edges]] < num_tokens_left]
-    is_allowed = np.zeros(constraint.num_atoms, dtype=np.bool_)  # (K,)
-    for label in np.unique(constraint.edge_label[edges]):
-        begin, end = constraint.label_begin[label : label + 2]
-        is_allowed[constraint.label_atoms[begin:end]] = True
-    return torch.from_numpy(is_allowed[constraint.token_atom])  # (V,)

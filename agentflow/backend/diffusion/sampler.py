@@ -111,6 +111,16 @@ def accept_by_entropy(entropies: Tensor, bounds: Tensor) -> Tensor:
     return torch.zeros_like(is_within).scatter(-1, order, is_within)  # (B, L)
 
 
+def make_generator(seed: int | None, *, device: torch.device) -> Generator:
+    """Make a source of randomness; ``None`` seeds it from the system."""
+    generator = torch.Generator(device=device)
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    return generator
+
+
 def draw_noise(num_tokens: int, *, vocab_size: int, generators: Sequence[Generator], device: torch.device) -> Tensor:
     """Uniform tokens for every row, ``(B, num_tokens)`` int64."""
     rows = [torch.randint(vocab_size, (1, num_tokens), generator=g, device=device) for g in generators]

@@ -76,10 +76,7 @@ def denoise_step(denoiser: Denoiser, rows: Sequence[Row], batch: ContextBatch) -
         row.tokens, row.signal = tokens[i], signals[i]
         row.step += 1
         row.counts.denoising_steps += 1
-    chosen = [
-        canvas if row.check is not None else settled
-        for row, canvas, settled in zip(rows, checked, _settle(beliefs, rows), strict=True)
-    ]
+    chosen = _settle(beliefs, rows, checked)
     for i, row in enumerate(rows):
         if row.failure is not None:
             continue
@@ -181,9 +178,8 @@ def _check(beliefs: Beliefs, rows: Sequence[Row], denoiser: Denoiser) -> list[Te
 def _draft(beliefs: Beliefs, index: int, row: Row) -> list[int]:
     """The best canvas of a step, beginning with what is known."""
     posterior = beliefs.posteriors[index]
-    best = beliefs.argmax[index] if posterior is None else posterior.best()[0]  # (l,)
-    tokens = row.known + best.tolist()[-(len(beliefs.argmax[index]) - len(row.known)) :]
-    return tokens[: len(beliefs.argmax[index])]
+    rest = beliefs.argmax[index, len(row.known) :] if posterior is None else posterior.best()[0]  # (l,)
+    return row.known + rest.tolist()
 
 
 def _accept(beliefs: Beliefs, rows: Sequence[Row]) -> Tensor:
@@ -195,11 +191,14 @@ def _accept(beliefs: Beliefs, rows: Sequence[Row]) -> Tensor:
     return text | accept_by_entropy(beliefs.entropies.masked_fill(~beliefs.is_tail, torch.inf), bounds)  # (B, L)
 
 
-def _settle(beliefs: Beliefs, rows: Sequence[Row]) -> list[Tensor | None]:
-    """The canvas to commit for every row that stops, ``(L,)`` each."""
+def _settle(beliefs: Beliefs, rows: Sequence[Row], checked: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """The canvas to commit for every row that stops, ``(L,)`` each; `checked` decides for the rows with a check."""
     means, peaks = _text_entropies(beliefs)
     chosen: list[Tensor | None] = []
     for i, row in enumerate(rows):
+        if row.check is not None:
+            chosen.append(checked[i])
+            continue
         is_confident = means[i] < row.config.confidence_threshold
         posterior = beliefs.posteriors[i]
         is_sharp = posterior is not None and peaks[i] < row.config.confidence_threshold
