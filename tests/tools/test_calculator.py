@@ -169,12 +169,12 @@ HOSTILE = [
 @pytest.mark.parametrize("expression", HOSTILE, ids=lambda text: ascii(text[:20]))
 def test_hostile_expressions_end_quickly_in_a_value_or_an_error(expression):
     """Huge powers, deep nesting and code give an error or a number of bounded size, at once."""
-    start = time.process_time()
+    start = time.thread_time()
     try:
         value = CALCULATE(expression)["value"]
     except ValueError:
         value = 0
-    assert time.process_time() - start < 0.2
+    assert time.thread_time() - start < 0.2
     assert len(str(value)) <= 1_300
 
 
