@@ -40,18 +40,19 @@ from agentflow.journal.codec import (
 )
 from agentflow.types import GenerationSettings, Message
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS runs (
+_VERSION: Final = 1
+_SCHEMA: Final = (
+    """CREATE TABLE runs (
     run_id TEXT PRIMARY KEY, agent TEXT NOT NULL, task TEXT NOT NULL, model TEXT NOT NULL, messages TEXT NOT NULL,
     num_history INTEGER NOT NULL, settings TEXT NOT NULL, started_at REAL NOT NULL, reason TEXT, parent_id TEXT,
     forked_from TEXT
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS events (
+) WITHOUT ROWID""",
+    """CREATE TABLE events (
     run_id TEXT NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE, number INTEGER NOT NULL,
     kind TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (run_id, number)
-) WITHOUT ROWID;
-"""
-_VERSION: Final = 1
+) WITHOUT ROWID""",
+    f"PRAGMA user_version = {_VERSION}",
+)
 _BUSY_TIMEOUT_S: Final = 10.0
 
 _DEFERRED: Final = (TurnStarted, UsageUpdated, CallReady, CallProgressed)
@@ -118,18 +119,26 @@ class Journal:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute(f"PRAGMA synchronous = {'FULL' if is_power_safe else 'NORMAL'}")
             self._db.execute("PRAGMA foreign_keys = ON")
-            self._check_version()
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version = {_VERSION}")
+            self._create_tables()
 
-    def _check_version(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        (num_tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    def _create_tables(self) -> None:
+        if self._has_tables():
+            return
+        with self._transaction():  # killed at any moment, the file is either empty or whole
+            if not self._has_tables():  # nobody else was faster
+                for statement in _SCHEMA:
+                    self._db.execute(statement)
+
+    def _has_tables(self) -> bool:
+        version, num_tables = self._db.execute(
+            "SELECT user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_user_version"
+        ).fetchone()
         if version != _VERSION and num_tables:
             raise JournalError(
                 f"{self.path} is no journal of this version (it says {version}, this is {_VERSION})",
                 hint="choose another file",
             )
+        return bool(num_tables)
 
     def begin(self, record: RunRecord) -> None:
         """Write down a new run.
@@ -269,7 +278,7 @@ class Journal:
         try:
             yield
             self._db.execute("COMMIT")
-        except sqlite3.Error:
+        except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise

@@ -14,6 +14,7 @@ import pytest
 from agentflow.journal import Journal
 
 NUM_STEPS = 25
+TIMEOUT_S = 60
 
 # A server that has imported everything already and forks a process per line that it reads, so that hundreds
 # of kills take seconds. The process runs or resumes one journal; its tool appends a line to a file.
@@ -40,8 +41,9 @@ def work(folder):
         result = Agent(ScriptedBackend(script), tools=[send]).run_sync("go", journal=journal, run_id="r")
     unknown = [r.call_id for r in result.results if r.is_error]
     told = [c.arguments["number"] for c in result.calls if c.id in unknown]
-    with open(folder + "/told", "w") as file:
+    with open(folder + "/telling", "w") as file:
         json.dump([result.output, told], file)
+    os.rename(folder + "/telling", folder + "/told")
 
 for line in sys.stdin:
     pid = os.fork()
@@ -66,19 +68,22 @@ def _run_and_kill(server, folder, *, num_lines, extra_s):
     """Let one process work until its tool has written some lines, and a little longer, and kill it.
 
     Returns:
-        Whether it had ended before it was killed.
+        Whether the run had reached its end before its process was killed.
     """
-    file = folder / "sent"
-    num_wanted = _num_lines(file) + num_lines
+    sent, told = folder / "sent", folder / "told"
+    num_wanted = min(_num_lines(sent) + num_lines, 2 * NUM_STEPS)
     server.stdin.write(f"{folder}\n")
     server.stdin.flush()
     pid = int(server.stdout.readline())
-    while _num_lines(file) < min(num_wanted, 2 * NUM_STEPS) and not (folder / "told").exists():
+    given_up_at = time.monotonic() + TIMEOUT_S
+    while _num_lines(sent) < num_wanted and not told.exists():
+        assert time.monotonic() < given_up_at, "the process stands still, or died of itself"
         time.sleep(0.0005)
     time.sleep(extra_s)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    return int(server.stdout.readline()) == 0
+    server.stdout.readline()
+    return told.exists()
 
 
 def _num_lines(file):
