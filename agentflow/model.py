@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar, overload
@@ -15,15 +16,23 @@ import anyio
 from anyio.lowlevel import current_token
 
 from agentflow.backend.base import Backend, DraftObserver
-from agentflow.errors import ConfigurationError, TruncatedOutputError
+from agentflow.errors import (
+    ConfigurationError,
+    MalformedOutputError,
+    ModelOutputError,
+    OutputValidationError,
+    TruncatedOutputError,
+)
 from agentflow.output import OutputType
 from agentflow.types import (
+    AssistantMessage,
     Generation,
     GenerationRequest,
     GenerationSettings,
     JsonSchema,
     JsonValue,
     Message,
+    OnUnsupported,
     UserMessage,
 )
 
@@ -111,6 +120,8 @@ class Model:
         prompt: str | Sequence[Message],
         *,
         settings: GenerationSettings | None = None,
+        on_unsupported: OnUnsupported | None = None,
+        num_retries: int = 2,
         on_draft: DraftObserver | None = None,
     ) -> T: ...
     @overload
@@ -120,6 +131,8 @@ class Model:
         prompt: str | Sequence[Message],
         *,
         settings: GenerationSettings | None = None,
+        on_unsupported: OnUnsupported | None = None,
+        num_retries: int = 2,
         on_draft: DraftObserver | None = None,
     ) -> Any: ...
     async def decode(
@@ -128,6 +141,8 @@ class Model:
         prompt: str | Sequence[Message],
         *,
         settings: GenerationSettings | None = None,
+        on_unsupported: OnUnsupported | None = None,
+        num_retries: int = 2,
         on_draft: DraftObserver | None = None,
     ) -> T | JsonValue:
         """Answer a prompt with a value.
@@ -136,6 +151,10 @@ class Model:
             output_type: A pydantic class, a dataclass, a TypedDict, a union of these, a JSON Schema, or `str`.
             prompt: What to answer: text, or a whole conversation.
             settings: How to generate.
+            on_unsupported: What happens to keywords of the schema that decoding cannot hold to. ``"raise"`` refuses the
+                schema; ``"check"`` decodes without them, checks the answer with the `jsonschema` library, and asks
+                again when it fails; ``None``: what `settings` say.
+            num_retries: Tries after the first, when an answer fails that check.
             on_draft: Told about every draft.
 
         Returns:
@@ -150,18 +169,37 @@ class Model:
         """
         output: OutputType[T] = OutputType(output_type)
         messages = (UserMessage(prompt),) if isinstance(prompt, str) else tuple(prompt)
+        settings = settings or GenerationSettings()
+        if on_unsupported is not None:
+            settings = replace(settings, on_unsupported=on_unsupported)
+        num_left = num_retries if settings.on_unsupported == "check" else 0
+        while True:
+            try:
+                return await self._decode_once(output, messages, settings, on_draft)
+            except (MalformedOutputError, OutputValidationError) as error:
+                if not num_left:
+                    raise
+                messages = (*messages, AssistantMessage(error.text), UserMessage(_ask_again(error)))
+            num_left -= 1
+            settings = settings if settings.seed is None else replace(settings, seed=settings.seed + 1)
+
+    async def _decode_once(
+        self,
+        output: OutputType[T],
+        messages: tuple[Message, ...],
+        settings: GenerationSettings,
+        on_draft: DraftObserver | None,
+    ) -> T:
+        """Ask for an answer and read it."""
         request = GenerationRequest(
-            messages=messages,
-            tool_choice="none",
-            output_schema=output.schema,
-            settings=settings or GenerationSettings(),
+            messages=messages, tool_choice="none", output_schema=output.schema, settings=settings
         )
         generation = await self.backend.generate(request, on_draft=on_draft)
         text = generation.message.text
         if generation.finish_reason == "length" and not output.is_text:
             num_tokens = generation.usage.output_tokens
             raise TruncatedOutputError(f"the answer was cut off after {num_tokens} tokens", text=text)
-        return output.parse(text)
+        return output.parse(text, checks_schema=settings.on_unsupported == "check" and not output.is_text)
 
     @overload
     def decode_sync(
@@ -170,6 +208,8 @@ class Model:
         prompt: str | Sequence[Message],
         *,
         settings: GenerationSettings | None = None,
+        on_unsupported: OnUnsupported | None = None,
+        num_retries: int = 2,
         on_draft: DraftObserver | None = None,
     ) -> T: ...
     @overload
@@ -179,6 +219,8 @@ class Model:
         prompt: str | Sequence[Message],
         *,
         settings: GenerationSettings | None = None,
+        on_unsupported: OnUnsupported | None = None,
+        num_retries: int = 2,
         on_draft: DraftObserver | None = None,
     ) -> Any: ...
     def decode_sync(
@@ -187,6 +229,8 @@ class Model:
         prompt: str | Sequence[Message],
         *,
         settings: GenerationSettings | None = None,
+        on_unsupported: OnUnsupported | None = None,
+        num_retries: int = 2,
         on_draft: DraftObserver | None = None,
     ) -> T | JsonValue:
         """Do what `decode` does, from code that is not async.
@@ -195,7 +239,14 @@ class Model:
         so prefer ``await model.decode(...)`` there.
         """
         value: T | JsonValue = run_to_end(
-            lambda: self.decode(output_type, prompt, settings=settings, on_draft=on_draft)
+            lambda: self.decode(
+                output_type,
+                prompt,
+                settings=settings,
+                on_unsupported=on_unsupported,
+                num_retries=num_retries,
+                on_draft=on_draft,
+            )
         )
         return value
 
@@ -225,6 +276,11 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {type(self.backend).__name__})"
+
+
+def _ask_again(error: ModelOutputError) -> str:
+    """Write what the model is told after an answer that fails the check."""
+    return f"That cannot be used: {error.message}. Answer again, corrected."
 
 
 def run_to_end(function: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
+from agentflow.constraint.judge import find_problem
 from agentflow.errors import ConfigurationError, InvalidSchemaError, OutputValidationError
 from agentflow.tool.schema import describe_problems, plain_json_schema
 from agentflow.types import JsonSchema, JsonValue
@@ -56,8 +56,13 @@ class OutputType(Generic[T]):
         """Whether any text will do."""
         return self.schema is None
 
-    def parse(self, text: str) -> T:
+    def parse(self, text: str, *, checks_schema: bool = False) -> T:
         """Read an answer; JSON may stand in a Markdown code fence.
+
+        Args:
+            text: The answer.
+            checks_schema: Check the JSON Schema of a Python type too, not only the type: for schemas that say more than
+                their types check, and of which decoding could not hold to everything.
 
         Raises:
             OutputValidationError: It is no JSON, or does not fit; the message tells the model what is wrong.
@@ -68,6 +73,8 @@ class OutputType(Generic[T]):
             value = json.loads(_strip_fence(text))
         except (ValueError, RecursionError) as error:
             raise OutputValidationError(f"the answer is not JSON: {error}", text=text) from error
+        if checks_schema:
+            self._check_against_schema(value, text)
         return self.validate(value, text=text)
 
     def validate(self, value: JsonValue, *, text: str = "") -> T:
@@ -89,18 +96,10 @@ class OutputType(Generic[T]):
             if not isinstance(value, str):
                 raise OutputValidationError(f"the answer must be text, got {value!r}", text=text)
             return value
-        error = next(iter(self._validator.iter_errors(value)), None)
-        if error is not None:
-            raise OutputValidationError(
-                f"the answer does not fit the schema: {error.message} (at {error.json_path})", text=text
-            )
+        problem = find_problem(value, self.schema)
+        if problem is not None:
+            raise OutputValidationError(f"the answer does not fit the schema: {problem}", text=text)
         return value
-
-    @cached_property
-    def _validator(self) -> Any:
-        from jsonschema.validators import validator_for
-
-        return validator_for(self.schema)(self.schema)
 
 
 def _adapt(output_type: Any, name: str) -> tuple[TypeAdapter[Any], JsonSchema]:

@@ -19,6 +19,9 @@ JsonSchema: TypeAlias = Mapping[str, Any]
 ToolChoice: TypeAlias = str
 """``"auto"``: the model decides; ``"none"``: no call; ``"required"``: at least one; else a tool's name."""
 
+OnUnsupported: TypeAlias = Literal["raise", "check"]
+"""What happens to schema keywords that decoding cannot hold to: refuse the schema, or check the result for them."""
+
 FinishReason: TypeAlias = Literal["stop", "tool_calls", "length"]
 """Why a generation ended: its own end, a wish to call tools, or the token budget."""
 
@@ -53,12 +56,14 @@ class ToolResult:
         name: Name of the tool.
         content: A JSON value; for an error, a sentence that the model can act on.
         is_error: Whether the call failed.
+        file: Path of the file that the call made, if it made one.
     """
 
     call_id: str
     name: str
     content: JsonValue
     is_error: bool = False
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,8 @@ class GenerationSettings:
         is_parallel: Allow several tool calls in one turn.
         is_checked: Check every draft with the causal encoder of the same weights and keep what it agrees with: the
             answer of left-to-right decoding, in fewer forward passes; ``None``: the model's habit.
+        on_unsupported: What happens to keywords of a schema that decoding cannot hold to: ``"raise"`` refuses the
+            schema, ``"check"`` decodes without them and checks the result; one that fails is asked for again.
     """
 
     seed: int | None = None
@@ -188,6 +195,7 @@ class GenerationSettings:
     is_grounded: bool | None = None
     is_parallel: bool = True
     is_checked: bool | None = None
+    on_unsupported: OnUnsupported = "raise"
 
     def __post_init__(self) -> None:
         """Check the bounds.
@@ -199,6 +207,9 @@ class GenerationSettings:
             _require(name, getattr(self, name), minimum=1)
         for name in ("t_min", "t_max", "entropy_bound", "confidence_threshold", "stability_threshold"):
             _require(name, getattr(self, name), minimum=0)
+        if self.on_unsupported not in ("raise", "check"):
+            msg = f"on_unsupported must be 'raise' or 'check', got {self.on_unsupported!r}"
+            raise ValueError(msg)
         if self.t_min is not None and self.t_max is not None and self.t_max < self.t_min:
             msg = f"t_max={self.t_max} is below t_min={self.t_min}; the schedule cools from t_max to t_min"
             raise ValueError(msg)
@@ -247,6 +258,7 @@ class Usage:
         model_time_s: Seconds spent waiting for the model.
         constraint_time_s: Of these, seconds of constraint work.
         log_partition: Sum over steps of log Z, the log-probability that the model gives the grammar.
+        cost: What it costs in money, in the currency of the prices that the caller set; 0 without prices.
     """
 
     requests: int = 0
@@ -260,6 +272,7 @@ class Usage:
     model_time_s: float = 0.0
     constraint_time_s: float = 0.0
     log_partition: float = 0.0
+    cost: float = 0.0
 
     def __add__(self, other: Usage) -> Usage:
         """Add field by field."""

@@ -7,12 +7,14 @@ came out. It knows the tokenizer, the protocol and the constraint layer; it runs
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agentflow import protocol
 from agentflow.backend.diffusion.loader import Checkpoint
 from agentflow.constraint import Constraint, Grounding, Vocabulary, check_budget, compile_constraint, turn_grammar
+from agentflow.constraint.judge import find_problem
 from agentflow.errors import ContextLengthError, MalformedOutputError, TruncatedOutputError
 from agentflow.types import (
     AssistantMessage,
@@ -135,6 +137,7 @@ class TurnCodec:
             is_parallel=settings.is_parallel,
             output_schema=request.output_schema,
             grounding=Grounding(tuple(grounding_texts(request.messages))) if self.is_grounded(request) else None,
+            on_unsupported=settings.on_unsupported,
         )
         constraint = compile_constraint(grammar, self.vocabulary)
         check_budget(constraint, constraint.start_state, num_tokens)
@@ -157,7 +160,8 @@ class TurnCodec:
         """The turn that was written.
 
         Raises:
-            MalformedOutputError: It is no turn; only without the constraint.
+            MalformedOutputError: It is no turn (only without the constraint), or it breaks a keyword that was left to
+                this check by ``on_unsupported="check"``.
             TruncatedOutputError: It is no turn because its budget ended first.
         """
         is_ended = bool(token_ids) and token_ids[-1] in self.end_ids
@@ -165,13 +169,35 @@ class TurnCodec:
         try:
             message = protocol.parse_turn(protocol.decode(list(token_ids), self.tokenizer), num_earlier_calls=num_calls)
         except MalformedOutputError as error:
+            error.usage = usage
             if is_ended:
                 raise
-            raise TruncatedOutputError(
+            truncated = TruncatedOutputError(
                 f"the turn was cut off after {len(token_ids)} tokens", text=error.text, hint="raise max_new_tokens"
-            ) from error
+            )
+            truncated.usage = usage
+            raise truncated from error
+        if request.settings.is_constrained and request.settings.on_unsupported == "check":
+            _check(message, request, usage, text="".join(self.pieces(token_ids)))
         reason: FinishReason = "tool_calls" if message.tool_calls else "stop" if is_ended else "length"
         return Generation(message=message, finish_reason=reason, usage=usage)
+
+
+def _check(message: AssistantMessage, request: GenerationRequest, usage: Usage, *, text: str) -> None:
+    """Hold a turn to the keywords that the constraint left out.
+
+    Raises:
+        MalformedOutputError: A call or the answer breaks its schema; the message says where.
+    """
+    schemas = {tool.name: tool.parameters for tool in request.tools}
+    problems = [(f"call {c.name}", find_problem(c.arguments, schemas[c.name])) for c in message.tool_calls]
+    if request.output_schema is not None and not message.tool_calls:
+        problems.append(("answer", find_problem(json.loads(message.text), request.output_schema)))
+    for what, problem in problems:
+        if problem is not None:
+            error = MalformedOutputError(f"the {what} does not fit its schema: {problem}", text=text)
+            error.usage = usage
+            raise error
 
 
 def grounding_texts(messages: Sequence[Message]) -> Iterator[str]:

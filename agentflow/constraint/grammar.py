@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from agentflow.constraint.automaton import universal
 from agentflow.constraint.graph import END, END_NODE, START_NODE, Control, Graph, Run, concat
@@ -27,9 +27,8 @@ from agentflow.constraint.printers import Printer, Surface, Whitespace
 from agentflow.constraint.schema import SchemaTree
 from agentflow.constraint.values import Depth, Piece, TooLargeError, ValueWriter
 from agentflow.errors import ConfigurationError, UnsatisfiableSchemaError, UnsupportedSchemaError
-from agentflow.types import JsonSchema, ToolSpec
+from agentflow.types import JsonSchema, OnUnsupported, ToolSpec
 
-OnUnsupported: TypeAlias = Literal["raise", "check"]
 _CALL_START, _CALL_END = Control("<|tool_call>"), Control("<tool_call|>")
 _TURN_END, _RESPONSE_START = Control("<turn|>"), Control("<|tool_response>")
 _CHANNEL_START, _CHANNEL_END = Control("<|channel>"), Control("<channel|>")
