@@ -46,18 +46,26 @@ class CompileLimits:
                 raise ConfigurationError(f"{name} must be positive, got {getattr(self, name)!r}")
 
 
+_STATES_PER_LOOK = 64
+
+
 class _Meter:
     def __init__(self, limits: CompileLimits) -> None:
         self.limits = limits
+        self.num_until_look = 0  # asking for the time is dear on some systems
         self.num_states_left = limits.max_states
         self.deadline = time.thread_time() + limits.timeout_s
         self.keyword = "schema"
         self.pointer = ""
 
     def spend(self, num_states: int) -> None:
-        self.num_states_left -= num_states
-        if self.num_states_left < 0:
+        if num_states > self.num_states_left:
             self.refuse(f"its automaton needs more than {self.limits.max_states} states")
+        self.num_states_left -= num_states
+        self.num_until_look -= num_states
+        if self.num_until_look > 0:
+            return
+        self.num_until_look = _STATES_PER_LOOK
         if time.thread_time() > self.deadline:
             self.refuse(f"compiling it took longer than {self.limits.timeout_s} s")
 
@@ -105,6 +113,19 @@ def spend(num_states: int = 1) -> None:
     meter = _METER.get()
     if meter is not None:
         meter.spend(num_states)
+
+
+def restore_states(num_left: int) -> None:
+    """Take back what was spent on automata that were given up since `num_states_left`; the time stays spent."""
+    meter = _METER.get()
+    if meter is not None:
+        meter.num_states_left = num_left
+
+
+def num_states_left() -> int:
+    """Give how many states may still be made; outside a `metered` block a great many."""
+    meter = _METER.get()
+    return 10_000_000 if meter is None else meter.num_states_left
 
 
 def current() -> CompileLimits:

@@ -7,7 +7,8 @@ nothing is fetched.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import referencing.jsonschema as specs
@@ -27,6 +28,9 @@ _DIALECTS = {
     "http://json-schema.org/draft-03/schema": specs.DRAFT4,
 }
 _MAX_NESTING = 300
+_DYNAMIC_MARKS = ('"$dynamicRef"', '"$recursiveRef"', '"https://json-schema.org/draft/20')
+_NO_IDENTIFIER = "urn:agentflow:schema"
+"""Base URI of a document that names none: it must have one to count as a dynamic scope."""
 
 
 class Resources:
@@ -38,12 +42,13 @@ class Resources:
         Raises:
             InvalidSchemaError: It is no schema.
         """
-        _check_document(root)
+        text = _check_document(root)
+        self._is_dynamic = any(mark in text for mark in _DYNAMIC_MARKS)
         dialect = root.get("$schema") if isinstance(root, Mapping) else None
         self.specification = _DIALECTS.get(str(dialect).rstrip("#"), specs.DRAFT202012)
         self.is_old = self.specification in (specs.DRAFT7, specs.DRAFT6, specs.DRAFT4)
         resource: Any = Resource(contents=root, specification=self.specification)  # type: ignore[call-arg]  # attrs
-        identifier = resource.id() or ""
+        identifier = resource.id() or _NO_IDENTIFIER
         try:
             registry = REGISTRY.with_resource(identifier, resource)
             self._resolver = registry.resolver(base_uri=identifier)
@@ -52,7 +57,8 @@ class Resources:
         self._contents: list[Any] = []
         self._resolvers: list[Any] = []
         self._pointers: list[str] = []
-        self._numbers: dict[int, int] = {}
+        self._numbers: dict[tuple[int, tuple[str, ...]], int] = {}
+        self._unions: dict[tuple[int, ...], int] = {}
         self._constants: dict[str, int] = {}
         self.root = self._add(root, self._resolver, "")
 
@@ -86,8 +92,29 @@ class Resources:
             self._constants[key] = self._add({"const": value}, self._resolver, "")
         return self._constants[key]
 
-    def refer(self, parent: int, reference: Any) -> int:
-        """Follow a ``$ref``.
+    @cached_property
+    def constant_true(self) -> int:
+        """The number of the schema that everything satisfies."""
+        return self._add(True, self._resolver, "")
+
+    def any_of(self, parent: int, options: Sequence[Any]) -> int:
+        """Give the number of a schema that takes what one of some subschemas of `parent`'s resource takes."""
+        key = (parent, *map(id, options))
+        if key not in self._unions:
+            contents = {"anyOf": list(options)}
+            self._unions[key] = self._add(contents, self._resolvers[parent], self._pointers[parent])
+        return self._unions[key]
+
+    @property
+    def has_evaluating_contains(self) -> bool:
+        """Whether ``contains`` speaks of the items that it matches, for ``unevaluatedItems``."""
+        return bool(self.specification is specs.DRAFT202012)
+
+    def refer(self, parent: int, reference: Any, keyword: str = "$ref") -> int:
+        """Follow a ``$ref``, a ``$dynamicRef`` or a ``$recursiveRef``.
+
+        A dynamic reference depends on the way that led to it, so the numbers of such a document stand for a schema and
+        the resources around it (see `_scope`).
 
         Raises:
             InvalidSchemaError: It is no string, or points nowhere in the document.
@@ -95,43 +122,75 @@ class Resources:
         """
         pointer = self._pointers[parent]
         if not isinstance(reference, str):
-            raise InvalidSchemaError(f"a $ref is a string, got {reference!r}", pointer=pointer)
+            raise InvalidSchemaError(f"a {keyword} is a string, got {reference!r}", pointer=pointer)
         try:
-            resolved = self._resolvers[parent].lookup(reference)
+            resolver = self._resolvers[parent]
+            resolved = (
+                specs.lookup_recursive_ref(resolver) if keyword == "$recursiveRef" else resolver.lookup(reference)
+            )
         except Unresolvable as error:
             if reference.startswith("#"):
-                raise InvalidSchemaError(f"the $ref {reference!r} points nowhere", pointer=pointer) from error
+                raise InvalidSchemaError(f"the {keyword} {reference!r} points nowhere", pointer=pointer) from error
             raise UnsupportedSchemaError(
-                "$ref", pointer=pointer, reason=f"{reference!r} is not in this document",
+                keyword, pointer=pointer, reason=f"{reference!r} is not in this document",
                 hint="put the schema that it points to under $defs",
             ) from error  # fmt: skip
         except (ValueError, TypeError, AttributeError, LookupError) as error:
-            raise InvalidSchemaError(f"the $ref {reference!r} cannot be followed", pointer=pointer) from error
+            raise InvalidSchemaError(f"the {keyword} {reference!r} cannot be followed", pointer=pointer) from error
         if not isinstance(resolved.contents, bool | Mapping):
-            raise InvalidSchemaError(f"the $ref {reference!r} points to no schema", pointer=pointer)
-        target = reference[1:] if reference.startswith("#/") else reference
-        return self._add(resolved.contents, resolved.resolver, target)
+            raise InvalidSchemaError(f"the {keyword} {reference!r} points to no schema", pointer=pointer)
+        target = self._places.get(id(resolved.contents)) if isinstance(resolved.contents, Mapping) else None
+        return self._add(resolved.contents, resolved.resolver, reference.lstrip("#") if target is None else target)
 
     def _add(self, contents: Any, resolver: Any, pointer: str) -> int:
-        number = self._numbers.get(id(contents)) if isinstance(contents, Mapping) else None
+        key = (id(contents), self._scope(resolver)) if isinstance(contents, Mapping) else None
+        number = self._numbers.get(key) if key is not None else None
         if number is None:
             number = len(self._contents)
             self._contents.append(contents)
             self._resolvers.append(resolver)
             self._pointers.append(pointer)
-            if isinstance(contents, Mapping):
-                self._numbers[id(contents)] = number
+            if key is not None:
+                self._numbers[key] = number
         return number
 
+    def _scope(self, resolver: Any) -> tuple[str, ...]:
+        """Give the resources that lead to a place, the outermost first, each once; nothing where it does not matter.
 
-def _check_document(root: Any) -> None:
+        A dynamic reference goes to the outermost resource with its anchor, so later visits to a resource do not count
+        and there are finitely many scopes.
+        """
+        if not self._is_dynamic:
+            return ()
+        around = [str(uri) for uri, _ in resolver.dynamic_scope()]
+        here = str(resolver._base_uri)  # noqa: SLF001 - the library does not say it otherwise
+        return tuple(dict.fromkeys([*reversed(around), here]))
+
+    @cached_property
+    def _places(self) -> dict[int, str]:
+        """JSON pointer of every object in the document, by its identity."""
+        places: dict[int, str] = {}
+        todo: list[tuple[Any, str]] = [(self._contents[self.root], "")]
+        while todo:
+            value, pointer = todo.pop()
+            if isinstance(value, Mapping):
+                places.setdefault(id(value), pointer)
+                todo += [(child, f"{pointer}/{_escape(str(name))}") for name, child in value.items()]
+            elif isinstance(value, list | tuple):
+                todo += [(child, f"{pointer}/{i}") for i, child in enumerate(value)]
+        return places
+
+
+def _check_document(root: Any) -> str:
+    """Make sure that a schema is JSON of a bearable size, and give it as JSON."""
     if not isinstance(root, bool | Mapping):
         raise InvalidSchemaError(f"a schema is an object or a boolean, got {type(root).__name__}")
     try:
-        size = len(json.dumps(root))
+        text = json.dumps(root)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidSchemaError(f"the schema is not JSON: {error}") from error
     limit = current().max_schema_bytes
+    size = len(text)
     if size > limit:
         raise UnsupportedSchemaError(
             "schema", reason=f"it has {size} bytes, the limit is {limit}", hint="raise CompileLimits.max_schema_bytes"
@@ -145,6 +204,7 @@ def _check_document(root: Any) -> None:
             todo += [(child, depth + 1) for child in value.values()]
         elif isinstance(value, list | tuple):
             todo += [(child, depth + 1) for child in value]
+    return text
 
 
 def _escape(part: str) -> str:

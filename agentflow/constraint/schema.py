@@ -10,14 +10,10 @@ graph; unrolling it is left to `agentflow.constraint.grammar`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import reduce
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any
 
-from agentflow.constraint import numbers, strings
-from agentflow.constraint.automaton import CharDfa, complement, from_strings, intersect, subtract, unite, universal
-from agentflow.constraint.formats import format_dfa
+from agentflow.constraint import strings
 from agentflow.constraint.formula import (
     FALSE,
     TRUE,
@@ -30,96 +26,16 @@ from agentflow.constraint.formula import (
     either,
     units,
 )
-from agentflow.constraint.keywords import TYPES, Keywords
-from agentflow.constraint.regex import pattern_dfa
+from agentflow.constraint.keywords import Keywords
+from agentflow.constraint.reader import TYPES
 from agentflow.constraint.resources import Resources
+from agentflow.constraint.scalar_sets import Numbers, holds, make_numbers, number_set, string_set
+from agentflow.constraint.shapes import ArrayShape, Node, ObjectShape, array_shape, object_shape
 from agentflow.errors import InvalidSchemaError, UnsupportedSchemaError
 
-Node: TypeAlias = frozenset[Literal]
+__all__ = ["ArrayShape", "Node", "ObjectShape", "SchemaTree"]
 _EMPTINESS_DEPTH = 3
 _MAX_COMPARISONS = 2
-
-
-@dataclass(frozen=True, eq=False)
-class Numbers:
-    """A set of numbers: the texts of its members, or an automaton over them."""
-
-    finite: tuple[str, ...] | None
-    dfa: CharDfa
-
-
-@dataclass(frozen=True)
-class SomeItems:
-    """A bound on how many items satisfy a node."""
-
-    first: int
-    node: Node
-    fewest: int
-    most: int | None
-
-
-@dataclass(frozen=True)
-class ArrayShape:
-    """Arrays of one alternative.
-
-    Attributes:
-        first: Nodes of the first items.
-        rest: Node of the items after them.
-        fewest: Fewest items.
-        most: Most items, or ``None``.
-        some: Bounds on how many items satisfy something.
-        unique_at: Where ``uniqueItems`` stands, or ``None``.
-    """
-
-    first: tuple[Node, ...]
-    rest: Node
-    fewest: int
-    most: int | None
-    some: tuple[SomeItems, ...]
-    unique_at: str | None
-
-
-@dataclass(frozen=True)
-class SomeField:
-    """At least one property satisfies a node: one whose name lies in `names`."""
-
-    names: CharDfa = field(compare=False)
-    node: Node = frozenset()
-
-
-@dataclass(frozen=True)
-class ObjectShape:
-    """Objects of one alternative.
-
-    Attributes:
-        fields: Literals by name, in the order in which the schemas name them.
-        matched: Literals by pattern.
-        others: For each ``additionalProperties``: the names and patterns that it leaves out, and its literal.
-        presence: Which properties must be there.
-        names: What the names must satisfy.
-        fewest: Fewest properties.
-        most: Most properties, or ``None``.
-        some: Properties that must exist.
-    """
-
-    fields: tuple[tuple[str, Node], ...]
-    matched: tuple[tuple[str, Literal], ...]
-    others: tuple[tuple[frozenset[str], tuple[str, ...], Literal], ...]
-    presence: Formula
-    names: Node
-    some_names: Node
-    fewest: int
-    most: int | None
-    some: tuple[SomeField, ...]
-
-    def node_of(self, name: str) -> Node:
-        """Give what the value of a property must satisfy."""
-        found = set(dict(self.fields).get(name, ()))
-        found.update(literal for pattern, literal in self.matched if pattern_dfa(pattern).accepts(name))
-        for names, patterns, literal in self.others:
-            if name not in names and not any(pattern_dfa(pattern).accepts(name) for pattern in patterns):
-                found.add(literal)
-        return frozenset(found)
 
 
 class SchemaTree:
@@ -137,7 +53,7 @@ class SchemaTree:
             InvalidSchemaError: It is no schema.
         """
         self.resources = Resources(schema)
-        self._keywords = Keywords(self.resources, self.formula, self._resolve, unchecked)
+        self._keywords = Keywords(self.resources, self.formula, self._exclude, unchecked)
         self._is_strict = is_strict
         self._formulas: dict[tuple[Literal, str], Formula | None] = {}
         self._nodes: dict[tuple[Node, str], Formula] = {}
@@ -200,29 +116,26 @@ class SchemaTree:
         if isinstance(formula, Atom):
             if formula.kind != "one":
                 return formula
-            number, options, is_positive = formula.payload
-            resolved = self._one(number, options, kind) if is_positive else self._not_one(options, kind)
+            _, options, is_positive = formula.payload
+            resolved = self._one(options, kind) if is_positive else self._not_one(options, kind)
             return self._resolve(resolved, kind)
         parts = [self._resolve(part, kind) for part in formula.parts]
         return both(parts) if isinstance(formula, And) else either(parts)
 
-    def _one(self, number: int, options: tuple[Literal, ...], kind: str) -> Formula:
-        del number
+    def _one(self, options: tuple[Literal, ...], kind: str) -> Formula:
         chosen = []
         for option in options:
             formula = self.formula(option, kind)
-            if formula == FALSE:
-                continue
-            others = [o for o in options if o != option and not self._are_disjoint(option, o, kind)]
-            chosen.append(both([formula, *(self.formula(o.negate(), kind) for o in others)]))
-        return either(chosen) if len(set(options)) == len(options) else either(self._once(options, chosen))
+            if formula != FALSE:
+                chosen.append(both([formula, self._exclude(option, options, kind)]))
+        return either(chosen)
 
-    def _once(self, options: tuple[Literal, ...], chosen: list[Formula]) -> list[Formula]:
-        """Drop options that are listed twice: they can never be the only one."""
-        del chosen
-        raise UnsupportedSchemaError(
-            "oneOf", pointer=self.resources.pointer(options[0].schema), reason="an option twice"
-        )
+    def _exclude(self, option: Literal, options: tuple[Literal, ...], kind: str) -> Formula:
+        """Say that no other option holds where one does; one that is listed twice is never the only one."""
+        if options.count(option) > 1:
+            return FALSE
+        others = (o for o in options if o != option and not self._are_disjoint(option, o, kind))
+        return both(self.formula(o.negate(), kind) for o in others)
 
     def _not_one(self, options: tuple[Literal, ...], kind: str) -> Formula:
         none = both(self.formula(option.negate(), kind) for option in options)
@@ -259,11 +172,11 @@ class SchemaTree:
         if formula in (TRUE, FALSE):
             return formula == FALSE
         if kind == "boolean":
-            return not any(_holds(formula, value) for value in (True, False))
+            return not any(holds(formula, value) for value in (True, False))
         if kind == "number":
-            return _number_set(formula).is_empty
+            return number_set(formula).is_empty
         if kind == "string":
-            return _string_set(formula, is_wide=True).is_empty
+            return string_set(formula, is_wide=True).is_empty
         if depth <= 0:
             return False
         try:
@@ -293,7 +206,7 @@ class SchemaTree:
         return "anyOf"
 
     def _is_array_possible(self, atoms: tuple[Atom, ...], depth: int) -> bool:
-        shape = _array_shape(atoms)
+        shape = array_shape(atoms)
         if shape.most is not None and shape.most < shape.fewest:
             return False
         needed = min(shape.fewest, len(shape.first) + 1)
@@ -301,7 +214,7 @@ class SchemaTree:
         return not any(node and self.is_empty(node, depth - 1) for node in nodes)
 
     def _is_object_possible(self, atoms: tuple[Atom, ...], depth: int) -> bool:
-        shape = _object_shape(atoms)
+        shape = object_shape(atoms)
         known = units(shape.presence)
         if known is None or (shape.most is not None and shape.most < max(shape.fewest, sum(known.values()))):
             return False
@@ -354,13 +267,13 @@ class SchemaTree:
     def booleans(self, node: Node) -> list[bool]:
         """Give the booleans that satisfy the node."""
         formula = self.node_formula(node, "boolean")
-        return [value for value in (True, False) if _holds(formula, value)]
+        return [value for value in (True, False) if holds(formula, value)]
 
     def numbers(self, node: Node) -> Numbers | None:
         """Give the numbers that satisfy the node; ``None``: none does."""
         key = (node, "number")
         if key not in self._shapes:
-            self._shapes[key] = _make_numbers(self.node_formula(node, "number"))
+            self._shapes[key] = make_numbers(self.node_formula(node, "number"))
         found: Numbers | None = self._shapes[key]
         return found
 
@@ -368,7 +281,7 @@ class SchemaTree:
         """Give the strings that satisfy the node."""
         key = (node, "string")
         if key not in self._shapes:
-            self._shapes[key] = _string_set(self.node_formula(node, "string"), is_wide=False)
+            self._shapes[key] = string_set(self.node_formula(node, "string"), is_wide=False)
         found: strings.Strings = self._shapes[key]
         return found
 
@@ -377,7 +290,7 @@ class SchemaTree:
         key = (node, "array")
         if key not in self._shapes:
             found = self._conjunctions(node, "array", self.node_formula(node, "array"), _EMPTINESS_DEPTH)
-            self._shapes[key] = list(dict.fromkeys(map(_array_shape, found)))
+            self._shapes[key] = list(dict.fromkeys(map(array_shape, found)))
         shapes: list[ArrayShape] = self._shapes[key]
         return shapes
 
@@ -386,7 +299,7 @@ class SchemaTree:
         key = (node, "object")
         if key not in self._shapes:
             found = self._conjunctions(node, "object", self.node_formula(node, "object"), _EMPTINESS_DEPTH)
-            self._shapes[key] = [_object_shape(atoms) for atoms in found]
+            self._shapes[key] = [object_shape(atoms) for atoms in found]
         shapes: list[ObjectShape] = self._shapes[key]
         return shapes
 
@@ -400,150 +313,3 @@ def _collect_names(formula: Formula, names: dict[str, None], later: dict[str, No
         names.update(dict.fromkeys(name for name, _ in formula.payload[0]))
     elif formula.kind == "has":
         later[formula.payload[0]] = None
-
-
-def _holds(formula: Formula, value: bool) -> bool:
-    if isinstance(formula, Atom):
-        return bool(formula.payload is value)
-    parts = (_holds(part, value) for part in formula.parts)
-    return all(parts) if isinstance(formula, And) else any(parts)
-
-
-def _number_set(formula: Formula) -> CharDfa:
-    """Evaluate a formula about numbers, over their spellings without exponent."""
-    if isinstance(formula, Atom):
-        dfa, is_inside, _ = formula.payload
-        return intersect(numbers.decimals(), dfa) if is_inside else subtract(numbers.decimals(), dfa)
-    if not formula.parts:
-        return numbers.decimals() if formula == TRUE else subtract(universal(), universal())
-    return reduce(intersect if isinstance(formula, And) else unite, map(_number_set, formula.parts))
-
-
-def _make_numbers(formula: Formula) -> Numbers | None:
-    if formula == TRUE:
-        return Numbers(None, numbers.all_numbers())
-    dfa = _number_set(formula)
-    if subtract(dfa, numbers.whole_numbers()).is_empty:
-        dfa = intersect(dfa, numbers.integers())
-    else:
-        dfa = intersect(dfa, numbers.short_decimals())
-    if dfa.is_empty:
-        return None
-    listed = _listed_numbers(formula)
-    if listed is not None:
-        texts = tuple(dict.fromkeys(text for text in listed if dfa.accepts(text)))
-        if texts:
-            return Numbers(texts, dfa)
-    return Numbers(None, dfa)
-
-
-def _listed_numbers(formula: Formula) -> list[str] | None:
-    """Give the numbers that an enumeration lists, if one bounds the formula."""
-    if isinstance(formula, Atom):
-        _, is_inside, text = formula.payload
-        return [text] if is_inside and text is not None else None
-    lists = [_listed_numbers(part) for part in formula.parts]
-    if isinstance(formula, And):
-        known = [texts for texts in lists if texts is not None]
-        return min(known, key=len) if known else None
-    if any(texts is None for texts in lists):
-        return None
-    return [text for texts in lists if texts is not None for text in texts]
-
-
-def _string_set(formula: Formula, *, is_wide: bool) -> strings.Strings:
-    """Evaluate a formula about strings; `is_wide` takes a format for every string, since its pattern is narrow."""
-    if isinstance(formula, Atom):
-        if formula.kind == "string":
-            members: strings.Strings = formula.payload
-            return members
-        name, is_inside = formula.payload
-        if is_wide:
-            return strings.ALL
-        return strings.Strings(None, format_dfa(name) or universal()) if is_inside else strings.NONE
-    if isinstance(formula, And):
-        parts = sorted((_string_set(part, is_wide=is_wide) for part in formula.parts), key=lambda s: s.finite is None)
-        return reduce(strings.meet, parts, strings.ALL)
-    return reduce(strings.join, (_string_set(part, is_wide=is_wide) for part in formula.parts), strings.NONE)
-
-
-def _array_shape(atoms: Iterable[Atom]) -> ArrayShape:
-    """Merge atoms about arrays."""
-    lists: list[tuple[tuple[Literal, ...], Literal | None]] = []
-    single: list[tuple[int, Literal]] = []
-    fewest, most = 0, None
-    some: dict[tuple[int, Literal], tuple[int, int | None]] = {}
-    unique_at = None
-    for atom in atoms:
-        if atom.kind == "items":
-            lists.append(atom.payload)
-        elif atom.kind == "item":
-            single.append(atom.payload)
-        elif atom.kind == "length":
-            fewest = max(fewest, atom.payload[0])
-            most = _least(most, atom.payload[1])
-        elif atom.kind == "some":
-            first, literal, low, high = atom.payload
-            known = some.get((first, literal), (0, None))
-            some[first, literal] = (max(known[0], low), _least(known[1], high))
-        elif atom.kind == "unique":
-            unique_at = atom.payload
-    num_first = max([len(first) for first, _ in lists] + [i + 1 for i, _ in single], default=0)
-    nodes = []
-    for i in range(num_first):
-        literals = {first[i] if i < len(first) else rest for first, rest in lists} | {
-            lit for at, lit in single if at == i
-        }
-        nodes.append(frozenset(lit for lit in literals if lit is not None))
-    rest_node = frozenset(rest for _, rest in lists if rest is not None)
-    bounds = tuple(SomeItems(first, frozenset({lit}), low, high) for (first, lit), (low, high) in some.items())
-    return ArrayShape(tuple(nodes), rest_node, fewest, most, bounds, unique_at)
-
-
-def _object_shape(atoms: Iterable[Atom]) -> ObjectShape:
-    """Merge atoms about objects."""
-    fields: dict[str, set[Literal]] = {}
-    matched: list[tuple[str, Literal]] = []
-    others = []
-    presence: list[Formula] = []
-    names: set[Literal] = set()
-    some_names: set[Literal] = set()
-    fewest, most = 0, None
-    some = []
-    for atom in atoms:
-        if atom.kind == "fields":
-            named, patterns, rest = atom.payload
-            for name, literal in named:
-                fields.setdefault(name, set()).add(literal)
-            matched += patterns
-            if rest is not None:
-                others.append((frozenset(name for name, _ in named), tuple(p for p, _ in patterns), rest))
-        elif atom.kind == "presence":
-            presence.append(atom.payload)
-        elif atom.kind == "names":
-            names.add(atom.payload)
-        elif atom.kind == "some_name":
-            some_names.add(atom.payload)
-        elif atom.kind == "count":
-            fewest = max(fewest, atom.payload[0])
-            most = _least(most, atom.payload[1])
-        elif atom.kind == "some_field":
-            some.append(_some_field(*atom.payload))
-    return ObjectShape(
-        tuple((name, frozenset(literals)) for name, literals in fields.items()),
-        tuple(dict.fromkeys(matched)), tuple(others), both(presence), frozenset(names), frozenset(some_names),
-        fewest, most, tuple(some),
-    )  # fmt: skip
-
-
-def _some_field(names: tuple[str, ...], patterns: tuple[str, ...], pattern: str | None, literal: Literal) -> SomeField:
-    if pattern is not None:
-        return SomeField(pattern_dfa(pattern), frozenset({literal}))
-    outside = complement(from_strings(names)) if names else universal()
-    for other in patterns:
-        outside = subtract(outside, pattern_dfa(other))
-    return SomeField(outside, frozenset({literal}))
-
-
-def _least(a: int | None, b: int | None) -> int | None:
-    return min((x for x in (a, b) if x is not None), default=None)
