@@ -17,7 +17,7 @@
     │   ├── OutputValidationError     an answer that fails its type or validator
     │   └── TruncatedOutputError      the budget ended before the answer
     ├── JournalError                the journal of a run cannot be written or read
-    ├── LimitExceededError          a limit of a run was reached (steps, calls, tokens, seconds)
+    ├── LimitExceededError          a limit of a run was reached (turns, calls, tokens, cost, seconds)
     └── ExternalError               a failure outside
         ├── ToolExecutionError        a tool raised, hung or returned what cannot be sent
         ├── BackendError              a model server or device failed
@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from agentflow.types import Message
+from agentflow.types import Message, Usage
 
 
 class AgentflowError(Exception):
@@ -148,9 +148,11 @@ class ModelOutputError(AgentflowError):
 
     Attributes:
         text: The output as text.
+        usage: What writing it cost, if the backend knows.
     """
 
     retryable = True
+    usage: Usage | None = None
 
     def __init__(self, message: str, *, text: str = "", hint: str | None = None) -> None:
         """Make the error; `text` is the output."""

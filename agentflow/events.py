@@ -8,6 +8,7 @@ A run speaks in this order; indented lines repeat, lines of one turn's calls int
     RunStarted
       TurnStarted
         DraftUpdated            after every denoising step, from backends that draft
+        OutputDrafted           the answer as far as the draft shows it, from agents with a typed output
       TurnWritten
       UsageUpdated
         CallReady               a call as the model wrote it, in the order written
@@ -21,7 +22,7 @@ A run speaks in this order; indented lines repeat, lines of one turn's calls int
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from agentflow.types import AssistantMessage, Draft, FinishReason, Plan, ToolCall, ToolResult, Usage
@@ -72,6 +73,20 @@ class DraftUpdated(RunEvent):
     """
 
     draft: Draft
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputDrafted(RunEvent):
+    """The answer as far as the draft shows it, changed since the last one; the final one is `OutputReady`.
+
+    Attributes:
+        output: A value of the agent's output type in which everything that stands there is valid; what is still
+            open is missing.
+        is_settled: Whether the canvas is committed; before, the model may still change its mind.
+    """
+
+    output: Any
+    is_settled: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +162,13 @@ class CallFinished(RunEvent):
         call: The call.
         result: What goes back to the model.
         duration_s: Seconds from `CallReady` to here, waiting included.
+        usage: What the tool spent on models, as agents that run as tools do.
     """
 
     call: ToolCall
     result: ToolResult
     duration_s: float
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,9 +201,19 @@ class PlanUpdated(RunEvent):
 
     Attributes:
         plan: The plan as it stands.
+        is_revised: Whether its steps are new ones, not only further than before.
+        is_approved: Whether it may run.
+        num_replans: How often the rest was planned again.
+        unsettled: Ids of the steps that failed or surprised since the plan was last revised.
+        usage: What the planning cost that led to it.
     """
 
     plan: Plan
+    is_revised: bool = False
+    is_approved: bool = True
+    num_replans: int = 0
+    unsettled: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +237,7 @@ Event: TypeAlias = (
     RunStarted
     | TurnStarted
     | DraftUpdated
+    | OutputDrafted
     | TurnWritten
     | UsageUpdated
     | CallReady

@@ -29,6 +29,7 @@ class OutputType(Generic[T]):
     Attributes:
         schema: JSON Schema of the answer; ``None`` means free text.
         name: For people.
+        source: The type or JSON Schema that it was made from.
     """
 
     def __init__(self, output_type: type[T] | JsonSchema | Any) -> None:
@@ -41,6 +42,7 @@ class OutputType(Generic[T]):
         self.name: str = (
             "JSON" if isinstance(output_type, Mapping) else getattr(output_type, "__name__", str(output_type))
         )
+        self.source: Any = output_type
         self._adapter: TypeAdapter[Any] | None = None
         self.schema: JsonSchema | None
         if output_type is str:

@@ -7,10 +7,10 @@ How turns are written, how tools run and how many agents share a machine are oth
 from agentflow.agent.agent import Agent
 from agentflow.agent.compaction import Compaction
 from agentflow.agent.job import derive_seed
-from agentflow.agent.limits import Limits
+from agentflow.agent.limits import Limits, Prices
 from agentflow.agent.loop import Loop
 from agentflow.agent.options import RunOptions
 from agentflow.agent.result import RunResult
 from agentflow.agent.stream import RunStream
 
-__all__ = ["Agent", "Compaction", "Limits", "Loop", "RunOptions", "RunResult", "RunStream", "derive_seed"]
+__all__ = ["Agent", "Compaction", "Limits", "Loop", "Prices", "RunOptions", "RunResult", "RunStream", "derive_seed"]

@@ -5,28 +5,26 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, TypeVar, Unpack, overload
 
-from agentflow.agent.compaction import Compaction, Window
+from agentflow.agent.compaction import Compaction
 from agentflow.agent.delegation import delegate, make_handoff
 from agentflow.agent.job import Job, OutputCheck, make_output_check
-from agentflow.agent.limits import Limits
+from agentflow.agent.limits import Limits, Prices, check_prices
 from agentflow.agent.loop import Loop
 from agentflow.agent.models import ModelSource, find_backend
-from agentflow.agent.observer import EventObserver, Observer
-from agentflow.agent.options import AgentOptions, Instructions, RunOptions, check_options, resolve_instructions
+from agentflow.agent.observer import EventObserver, tell_both
+from agentflow.agent.opening import open_loop
+from agentflow.agent.options import AgentOptions, Instructions, RunOptions, check_options
 from agentflow.agent.result import OutputT, RunResult
-from agentflow.agent.resuming import describe, restore
 from agentflow.agent.stream import RunStream, open_stream
 from agentflow.agent.sync import run_blocking
-from agentflow.agent.transcript import Transcript
 from agentflow.errors import ConfigurationError
 from agentflow.executor import MAX_RESULT_CHARS, Approver, Executor
 from agentflow.journal import Journal
 from agentflow.output import OutputType
-from agentflow.tool import RunContext, Tool, ToolSource, collect_tools, tool
+from agentflow.tool import Tool, ToolSource, collect_tools, tool
 from agentflow.tool.context import DepsT
 from agentflow.types import GenerationSettings, JsonSchema, ToolChoice
 
@@ -76,6 +74,7 @@ class Agent(Generic[DepsT, OutputT]):
         name: str = "agent",
         settings: GenerationSettings | None = None,
         limits: Limits | None = None,
+        prices: Prices | None = None,
         output_retries: int = 2,
         approve: Approver | None = None,
         max_concurrency: int | None = 16,
@@ -96,6 +95,7 @@ class Agent(Generic[DepsT, OutputT]):
             name: For people.
             settings: How to generate; a seed makes runs repeatable.
             limits: How far a run may go.
+            prices: What the model costs, for `Usage.cost` and `Limits.max_cost`.
             output_retries: Bad answers after which the model is told what is wrong and asked again.
             approve: Asked before a tool that needs approval runs; without it such calls are refused.
             max_concurrency: Most calls of one turn that run at once.
@@ -115,6 +115,8 @@ class Agent(Generic[DepsT, OutputT]):
         self.name = name
         self.deps_type = deps_type
         self.limits = limits or Limits()
+        self._prices = prices
+        check_prices(self.limits, prices)
         self._model = model
         self._instructions = instructions
         transfers = [make_handoff(agent) for agent in handoffs]
@@ -205,6 +207,8 @@ class Agent(Generic[DepsT, OutputT]):
             **options: See `RunOptions`.
         """
         check_options(options, RunOptions)
+        limits = options.get("limits") or self.limits
+        check_prices(limits, self._prices)
         model, approve = options.get("model"), options.get("approve") or self._approve
         executor = self._make_executor(self._tools, approve=approve)
         job = Job(
@@ -215,7 +219,7 @@ class Agent(Generic[DepsT, OutputT]):
             output_type=self._output_type,
             output_checks=self._output_checks,
             output_retries=self._output_retries,
-            limits=options.get("limits") or self.limits,
+            limits=limits,
             settings=options.get("settings") or self._settings,
             task=task,
             deps=options.get("deps"),
@@ -224,20 +228,11 @@ class Agent(Generic[DepsT, OutputT]):
             depth=depth,
             approve=approve,
             journal=options.get("journal"),
+            retry_unknown=options.get("retry_unknown", False),
+            prices=self._prices,
             handoffs=self._handoffs,
         )
-        window = Window(self._compaction) if self._compaction is not None else None
-        if job.journal is not None and (record := job.journal.find(job.run_id)):
-            return replace(restore(job, record, options), window=window)
-        context = RunContext(
-            deps=job.deps, agent=job.agent, run_id=job.run_id, task=task, settings=job.settings, depth=depth
-        )
-        instructions = await resolve_instructions(self._instructions, context)
-        transcript = Transcript(options.get("history", ()), instructions=instructions, task=task)
-        if job.journal is not None:
-            job.journal.begin(describe(job, transcript))
-        observer = Observer(options.get("on_event"), agent=self.name, run_id=job.run_id, recorder=job.journal)
-        return Loop(job=job, transcript=transcript, observer=observer, window=window)
+        return await open_loop(job, options, instructions=self._instructions, compaction=self._compaction)
 
     async def resume(
         self, run_id: str, journal: Journal, /, **options: Unpack[RunOptions[DepsT]]
@@ -285,7 +280,7 @@ class Agent(Generic[DepsT, OutputT]):
         """
 
         def run(tell: EventObserver) -> Awaitable[RunResult[OutputT]]:
-            options["on_event"] = _both(tell, options.get("on_event"))
+            options["on_event"] = tell_both(tell, options.get("on_event"))
             return self.run(task, **options)
 
         return open_stream(run)
@@ -302,14 +297,3 @@ class Agent(Generic[DepsT, OutputT]):
             **options: Other options of `tool`; there is no time limit unless given.
         """
         return delegate(self, name=name or self.name, description=description, **options)
-
-
-def _both(first: EventObserver, second: EventObserver | None) -> EventObserver:
-    if second is None:
-        return first
-
-    def tell(event: Any) -> None:
-        first(event)
-        second(event)
-
-    return tell

@@ -72,6 +72,7 @@ async def _prepare_nested(
         settings=settings,
         approve=agent.approver or context.approve,
         journal=context.journal,
+        retry_unknown=context.retry_unknown,
         run_id=f"{context.run_id}.{context.call.id}",
         on_event=context.emit if context.is_watched else None,
     )

@@ -6,18 +6,22 @@ import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from agentflow.agent.limits import Limits
+from agentflow.agent.limits import Limits, Prices
 from agentflow.backend.base import Backend
 from agentflow.executor import Approver, Executor
 from agentflow.journal import Journal
 from agentflow.output import OutputType
 from agentflow.tool import RunContext
-from agentflow.types import GenerationSettings, Message, ToolChoice, ToolSpec
+from agentflow.types import GenerationSettings, Message, ToolCall, ToolChoice, ToolSpec
 
 OutputCheck = Callable[[RunContext[Any], Any], Awaitable[Any]]
 """Takes a parsed output and gives back the output to use; raises `OutputValidationError` to ask for another try."""
+
+
+RetryUnknown: TypeAlias = bool | Callable[[ToolCall], bool]
+"""Whether a call whose effect is unknown may be made again; for all calls, or decided call by call."""
 
 
 HandOff = Callable[[RunContext[Any], Sequence[Message]], Awaitable[Any]]
@@ -45,6 +49,8 @@ class Job:
         depth: How many runs this one is nested in.
         approve: Asked before tools that need approval run.
         journal: Where the run is recorded; handed on to nested runs.
+        retry_unknown: Which calls may be made again although their effect is unknown; see `RunOptions`.
+        prices: What the model costs.
         handoffs: What to do after a call that lets another agent go on, by the name of its tool.
     """
 
@@ -64,7 +70,24 @@ class Job:
     depth: int = 0
     approve: Approver | None = None
     journal: Journal | None = None
+    retry_unknown: RetryUnknown = False
+    prices: Prices | None = None
     handoffs: Mapping[str, HandOff] = field(default_factory=dict)
+
+    def make_context(self, **state: Any) -> RunContext[Any]:
+        """Make what tools, instructions and output checks are told; `state` is what changes during the run."""
+        return RunContext(
+            deps=self.deps,
+            agent=self.agent,
+            run_id=self.run_id,
+            task=self.task,
+            settings=self.settings,
+            depth=self.depth,
+            approve=self.approve,
+            journal=self.journal,
+            retry_unknown=self.retry_unknown,
+            **state,
+        )
 
 
 def derive_seed(seed: int | None, part: int | str) -> int | None:

@@ -26,7 +26,6 @@ from agentflow.errors import (
     AgentflowError,
     JournalError,
     LimitExceededError,
-    MalformedOutputError,
     ModelOutputError,
     OutputValidationError,
     TruncatedOutputError,
@@ -46,6 +45,7 @@ from agentflow.events import (
 from agentflow.tool import RunContext
 from agentflow.types import (
     AssistantMessage,
+    FinishReason,
     Generation,
     GenerationRequest,
     ToolCall,
@@ -146,16 +146,18 @@ class Loop(Generic[OutputT]):
 
     async def _generate(self) -> Generation:
         """Have the model write a turn and record it."""
-        self._check_turns_and_tokens()
+        self.job.limits.check_turn(num_turns=self.observer.turn, usage=self.usage)
         self.observer.turn += 1
         self.observer.tell(TurnStarted)
         started_s = time.perf_counter()
         try:
             generation = await self.job.backend.generate(
-                self._make_request(), on_draft=self.observer.make_draft_observer()
+                self._make_request(), on_draft=self.observer.make_draft_observer(self.job.output_type)
             )
-        except MalformedOutputError as error:
-            self._add_turn(Generation(AssistantMessage(error.text), "stop", Usage(requests=1)), started_s)
+        except ModelOutputError as error:
+            reason: FinishReason = "length" if isinstance(error, TruncatedOutputError) else "stop"
+            usage = error.usage or Usage(requests=1)
+            self._add_turn(Generation(AssistantMessage(error.text), reason, usage), started_s)
             raise
         return self._add_turn(generation, started_s)
 
@@ -163,6 +165,8 @@ class Loop(Generic[OutputT]):
         usage = generation.usage
         if not usage.model_time_s:
             usage = replace(usage, model_time_s=time.perf_counter() - started_s)
+        if self.job.prices is not None:
+            usage = replace(usage, cost=self.job.prices.cost(usage))
         generation = replace(generation, message=self.transcript.add_turn(generation.message), usage=usage)
         self.observer.tell(
             TurnWritten, message=generation.message, finish_reason=generation.finish_reason, turn_usage=usage
@@ -174,12 +178,7 @@ class Loop(Generic[OutputT]):
 
     async def _execute(self, calls: Sequence[ToolCall]) -> None:
         """Run the calls of a turn and record their results."""
-        max_calls, max_repeats = self.job.limits.max_calls, self.job.limits.max_repeats
-        if max_calls is not None and self.usage.tool_calls + len(calls) > max_calls:
-            raise LimitExceededError(
-                f"the model asked for {len(calls)} more calls after {self.usage.tool_calls}; max_calls={max_calls}",
-                limit="max_calls",
-            )
+        self.job.limits.check_calls(len(calls), usage=self.usage)
         if self.job.tool_choice == "none":
             self._settle([ToolResult(c.id, c.name, "No tool may be called here.", is_error=True) for c in calls])
         else:
@@ -187,13 +186,7 @@ class Loop(Generic[OutputT]):
             self._settle(await self.job.executor.execute(waiting, self.context))
             self.usage += Usage(tool_calls=len(calls))
         self.transcript.add_results([self.finished_calls[c.id] for c in calls])
-        if max_repeats is not None and self.transcript.num_repeats >= max_repeats:
-            raise LimitExceededError(
-                f"the model made the same calls with the same results {max_repeats} turns in a row: "
-                f"{', '.join(f'{call.name}({dict(call.arguments)})' for call in calls)}; max_repeats={max_repeats}",
-                limit="max_repeats",
-                hint="say in the instructions when to stop, or raise max_repeats",
-            )
+        self.job.limits.check_repeats(calls, num_repeats=self.transcript.num_repeats)
 
     async def _accept(self, generation: Generation) -> Any:
         """Check an answer and turn it into the output.
@@ -231,19 +224,10 @@ class Loop(Generic[OutputT]):
     @property
     def context(self) -> RunContext[Any]:
         """The run as tools and output checks see it."""
-        job = self.job
-        return RunContext(
-            deps=job.deps,
-            agent=job.agent,
-            run_id=job.run_id,
+        return self.job.make_context(
             turn=self.observer.turn,
-            task=job.task,
             messages=self.transcript.show(),
             usage=self.usage,
-            settings=job.settings,
-            depth=job.depth,
-            approve=job.approve,
-            journal=job.journal,
             is_watched=self.observer.is_watched,
             emit=self._emit,
             add_usage=self._add_usage,
@@ -271,16 +255,6 @@ class Loop(Generic[OutputT]):
             settings=job.settings if seed is None else replace(job.settings, seed=seed),
             timeout_s=None if timeout_s is None else timeout_s - (time.perf_counter() - self.started_s),
         )
-
-    def _check_turns_and_tokens(self) -> None:
-        limits = self.job.limits
-        if limits.max_turns is not None and self.observer.turn >= limits.max_turns:
-            raise LimitExceededError(f"no output after max_turns={limits.max_turns} turns", limit="max_turns")
-        if limits.max_tokens is not None and self.usage.output_tokens >= limits.max_tokens:
-            raise LimitExceededError(
-                f"no output after {self.usage.output_tokens} output tokens; max_tokens={limits.max_tokens}",
-                limit="max_tokens",
-            )
 
     def _end(self, reason: RunEnd, error: BaseException | None = None) -> None:
         """Close the transcript, leave it on the error and tell that the run is over."""

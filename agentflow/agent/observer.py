@@ -9,13 +9,27 @@ from typing import Any, Protocol, TypeAlias
 
 from anyio.lowlevel import current_token
 
+from agentflow.agent.partial import NOTHING, PartialOutput
 from agentflow.backend.base import DraftObserver
-from agentflow.events import DraftUpdated, Event
+from agentflow.events import DraftUpdated, Event, OutputDrafted
 from agentflow.executor import post
+from agentflow.output import OutputType
 from agentflow.types import Draft
 
 EventObserver: TypeAlias = Callable[[Event], None]
 """Called in the event loop with each event as it happens; must return quickly."""
+
+
+def tell_both(first: EventObserver, second: EventObserver | None) -> EventObserver:
+    """Make one observer of two."""
+    if second is None:
+        return first
+
+    def tell(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return tell
 
 
 class Recorder(Protocol):
@@ -75,18 +89,27 @@ class Observer:
         if self._error is not None:
             raise self._error
 
-    def make_draft_observer(self) -> DraftObserver | None:
+    def make_draft_observer(self, output_type: OutputType[Any] | None = None) -> DraftObserver | None:
         """Make what a backend may call after each denoising step, from any thread; `None` if nobody watches.
 
         An observer that does not look at drafts says so with an attribute ``wants_drafts = False``.
+
+        Args:
+            output_type: What the answer must be; with a type, the answer so far is told, too.
         """
         if self._on_event is None or not getattr(self._on_event, "wants_drafts", True):
             return None
-        return partial(self._tell_draft, self.turn)
+        output = None if output_type is None or output_type.is_text else PartialOutput(output_type)
+        return partial(self._take_draft, self.turn, output)
 
-    def _tell_draft(self, turn: int, draft: Draft) -> None:
-        event = DraftUpdated(turn=turn, **self._origin, draft=draft)
+    def _take_draft(self, turn: int, output: PartialOutput | None, draft: Draft) -> None:
         if threading.get_ident() == self._thread_id:
-            self.pass_on(event)
+            self._tell_draft(turn, output, draft)
         else:
-            post(self._token, partial(self.pass_on, event))
+            post(self._token, partial(self._tell_draft, turn, output, draft))
+
+    def _tell_draft(self, turn: int, output: PartialOutput | None, draft: Draft) -> None:
+        self.pass_on(DraftUpdated(turn=turn, **self._origin, draft=draft))
+        value = NOTHING if output is None else output.read(draft)
+        if value is not NOTHING:
+            self.pass_on(OutputDrafted(turn=turn, **self._origin, output=value, is_settled=draft.is_committed))

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeAlias, TypedDict
 
 from agentflow.agent.compaction import Compaction
-from agentflow.agent.limits import Limits
+from agentflow.agent.job import RetryUnknown
+from agentflow.agent.limits import Limits, Prices
 from agentflow.agent.models import ModelSource
 from agentflow.agent.observer import EventObserver
 from agentflow.errors import ConfigurationError
@@ -16,7 +17,7 @@ from agentflow.executor import Approver
 from agentflow.journal import Journal
 from agentflow.tool import RunContext, ToolSource
 from agentflow.tool.context import DepsT
-from agentflow.types import GenerationSettings, Message, ToolCall, ToolChoice
+from agentflow.types import GenerationSettings, Message, ToolChoice
 
 Instructions: TypeAlias = str | Callable[[RunContext[Any]], str | Awaitable[str]]
 """A text, or a function of the run's context that gives one; sync or async."""
@@ -31,6 +32,7 @@ class AgentOptions(TypedDict, total=False):
     name: str
     settings: GenerationSettings | None
     limits: Limits | None
+    prices: Prices | None
     output_retries: int
     approve: Approver | None
     max_concurrency: int | None
@@ -54,7 +56,8 @@ class RunOptions(TypedDict, Generic[DepsT], total=False):
         journal: Where the run is recorded, so that it can be resumed.
         run_id: Name of the run; made up if not given. A run of that name in the journal is gone on with.
         retry_unknown: Whether a call that was running when the process died may be made again although its tool is
-            not idempotent; a bool or a function of the call. Otherwise the model is told that its effect is unknown.
+            not idempotent; a bool or a function of the call, also for nested runs. Otherwise the model is told that
+            its effect is unknown.
     """
 
     deps: DepsT
@@ -66,7 +69,7 @@ class RunOptions(TypedDict, Generic[DepsT], total=False):
     on_event: EventObserver | None
     journal: Journal | None
     run_id: str
-    retry_unknown: bool | Callable[[ToolCall], bool]
+    retry_unknown: RetryUnknown
 
 
 def check_options(options: Mapping[str, Any], known: type[Any]) -> None:

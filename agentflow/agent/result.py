@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic
 
 from typing_extensions import TypeVar
@@ -49,3 +50,8 @@ class RunResult(Generic[OutputT]):
     def results(self) -> tuple[ToolResult, ...]:
         """The results of `calls`, in the same order."""
         return tuple(result for m in self.new_messages if isinstance(m, ToolMessage) for result in m.results)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that tools of this run made and returned, in the order of their calls."""
+        return tuple(Path(result.file) for result in self.results if result.file is not None)

@@ -10,13 +10,12 @@ Events are applied in order, as if the run had just made them:
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from agentflow.agent.job import Job
+from agentflow.agent.job import Job, RetryUnknown
 from agentflow.agent.loop import Loop, ask_again
-from agentflow.agent.observer import Observer
+from agentflow.agent.observer import EventObserver, Observer
 from agentflow.agent.transcript import Transcript
 from agentflow.errors import ConfigurationError
 from agentflow.events import CallFinished, CallRunning, Event, OutputRejected, TurnWritten
@@ -24,46 +23,40 @@ from agentflow.journal import RunRecord
 from agentflow.types import Generation, ToolCall, ToolResult, Usage
 
 
-def describe(job: Job, transcript: Transcript) -> RunRecord:
-    """Say what a journal must know of a run before it starts."""
-    return RunRecord(
-        run_id=job.run_id,
-        agent=job.agent,
-        task=job.task,
-        model=job.backend.name,
-        messages=transcript.show(),
-        num_history=transcript.num_history,
-        settings=job.settings,
-        started_at=time.time(),
-        parent_id=job.run_id.rpartition(".")[0] if job.depth else None,
-    )
-
-
-def restore(job: Job, record: RunRecord, options: Mapping[str, Any]) -> Loop[Any]:
+def restore(job: Job, record: RunRecord, on_event: EventObserver | None) -> Loop[Any]:
     """Set up a run in the state that its journal tells.
 
     Raises:
         ConfigurationError: The journal's run is of another agent or task.
     """
-    if (record.agent, record.task) != (job.agent, job.task):
-        raise ConfigurationError(
-            f"run {record.run_id!r} is agent {record.agent!r} on {record.task[:60]!r}, "
-            f"not agent {job.agent!r} on {job.task[:60]!r}",
-            hint="resume it with the agent that began it, or choose another run_id",
-        )
+    check_owner(record, agent=job.agent, task=job.task)
     assert job.journal is not None  # noqa: S101 # the record came from it
     recorder = job.journal if record.is_resumable else None  # a finished run is only told again
     loop: Loop[Any] = Loop(
         job=job,
         transcript=Transcript.from_journal(record.messages, num_history=record.num_history),
-        observer=Observer(options.get("on_event"), agent=job.agent, run_id=job.run_id, recorder=recorder),
+        observer=Observer(on_event, agent=job.agent, run_id=job.run_id, recorder=recorder),
     )
     running: set[str] = set()
     for event in job.journal.events(record.run_id):
         _apply(event, loop, running)
     if loop.open_turn is not None:
-        _give_up_unknown(loop, running, options.get("retry_unknown", False))
+        _give_up_unknown(loop, running)
     return loop
+
+
+def check_owner(record: RunRecord, *, agent: str, task: str) -> None:
+    """Check that a recorded run is of `agent` and `task`.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if (record.agent, record.task) != (agent, task):
+        raise ConfigurationError(
+            f"run {record.run_id!r} is agent {record.agent!r} on {record.task[:60]!r}, "
+            f"not agent {agent!r} on {task[:60]!r}",
+            hint="resume it with the agent that began it, or choose another run_id",
+        )
 
 
 def _apply(event: Event, loop: Loop[Any], running: set[str]) -> None:
@@ -77,6 +70,7 @@ def _apply(event: Event, loop: Loop[Any], running: set[str]) -> None:
         running.add(event.call.id)
     elif isinstance(event, CallFinished):
         loop.finished_calls[event.call.id] = event.result
+        loop.usage += event.usage
     elif isinstance(event, OutputRejected):
         loop.num_rejected += 1
         loop.transcript.add_request(ask_again(event.problem))
@@ -90,21 +84,26 @@ def _close_turn(loop: Loop[Any]) -> None:
         loop.usage += Usage(tool_calls=len(calls))
 
 
-def _give_up_unknown(loop: Loop[Any], running: set[str], retry: bool | Callable[[ToolCall], bool]) -> None:
+def _give_up_unknown(loop: Loop[Any], running: set[str]) -> None:
     """Answer calls that were running and may not be made again with the news that their effect is unknown."""
     assert loop.open_turn is not None  # noqa: S101 # checked by the caller
-
-    def is_unknown(call: ToolCall) -> bool:
-        if call.id not in running or call.id in loop.finished_calls or loop.job.executor.is_idempotent(call.name):
-            return False
-        return not (retry(call) if callable(retry) else retry)
-
-    unknown = tuple(call for call in loop.open_turn.message.tool_calls if is_unknown(call))
-    loop.finished_calls.update((call.id, _unknown(call)) for call in unknown)
+    is_idempotent, retry = loop.job.executor.is_idempotent, loop.job.retry_unknown
+    unknown = tuple(
+        call
+        for call in loop.open_turn.message.tool_calls
+        if call.id in running and call.id not in loop.finished_calls and not may_repeat(call, is_idempotent, retry)
+    )
+    loop.finished_calls.update((call.id, report_unknown(call)) for call in unknown)
     loop.given_up_calls = unknown
 
 
-def _unknown(call: ToolCall) -> ToolResult:
+def may_repeat(call: ToolCall, is_idempotent: Callable[[str], bool], retry: RetryUnknown) -> bool:
+    """Say whether a call that was running when the process died may be made again."""
+    return is_idempotent(call.name) or bool(retry(call) if callable(retry) else retry)
+
+
+def report_unknown(call: ToolCall) -> ToolResult:
+    """Write the result of a call of which nobody knows whether it took effect."""
     return ToolResult(
         call.id,
         call.name,

@@ -44,7 +44,7 @@ SchemaMode: TypeAlias = Literal["response_format", "prompt"]
 """How the schema of the answer is told: as ``response_format``, or as a line of the system message."""
 
 _TIMEOUT_S: Final = 600.0
-_SENT_SETTINGS: Final = frozenset({"seed", "max_new_tokens", "is_constrained", "is_parallel"})
+_SENT_SETTINGS: Final = frozenset({"seed", "max_new_tokens", "is_constrained", "is_parallel", "on_unsupported"})
 _FINISH_REASONS: Final[dict[str, FinishReason]] = {"stop": "stop", "tool_calls": "tool_calls", "length": "length"}
 _MAX_SHOWN_CHARS: Final = 500
 
@@ -264,7 +264,11 @@ def _read_answer(answer: Any) -> Generation:
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         shown = json.dumps(answer)[:_MAX_SHOWN_CHARS]
         raise BackendError(f"the server's answer is no chat completion: {shown}") from error
-    calls = tuple(_read_call(entry) for entry in entries)
+    try:
+        calls = tuple(_read_call(entry) for entry in entries)
+    except MalformedOutputError as error:
+        error.usage = usage
+        raise
     return Generation(AssistantMessage(text, calls, thought), "tool_calls" if calls else reason, usage)
 
 

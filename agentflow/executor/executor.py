@@ -18,16 +18,17 @@ from agentflow.errors import ConfigurationError, ExternalError, ToolExecutionErr
 from agentflow.events import CallFinished, CallProgressed, CallReady, CallRunning
 from agentflow.executor.approval import Approver, ask
 from agentflow.executor.invoke import invoke
-from agentflow.executor.results import MAX_RESULT_CHARS, repair, show, to_json_value, truncate
+from agentflow.executor.results import MAX_RESULT_CHARS, Returned, read_returned, repair, show, truncate
 from agentflow.executor.store import READER_NAME, ResultStore
 from agentflow.tool import Progress, RunContext, Tool, collect_tools
-from agentflow.types import JsonValue, ToolCall, ToolResult
+from agentflow.types import JsonValue, ToolCall, ToolResult, Usage
 
 RETRY_DELAY_S = 0.05
 """Seconds before the second try of a failed call; doubled for each further one."""
 
 _MAX_ERROR_CHARS = 2_000
 
+_NO_USAGE = Usage()
 _NOT_RUN = ToolResult("", "", "not run", is_error=True)  # replaced by every call
 
 _Slots: TypeAlias = AbstractAsyncContextManager[Any]
@@ -115,6 +116,12 @@ class Executor:
     async def _run_call(self, call: ToolCall, context: RunContext[Any], slots: _Slots) -> ToolResult:
         """Take one call through its stages; whatever fails becomes its result."""
         started_s = time.perf_counter()
+        spent: list[Usage] = []
+
+        def add_usage(usage: Usage) -> None:
+            spent.append(usage)
+            context.add_usage(usage)
+
         try:
             tool = self._find(call.name)
             arguments = tool.validate_arguments(call.arguments)
@@ -123,12 +130,13 @@ class Executor:
                 call, arguments = approved, tool.validate_arguments(approved.arguments)
             async with slots, _slots_of(tool):
                 context.emit(CallRunning(**_origin(context), call=call))
-                content = await _run_tool(tool, arguments, replace(context, call=call))
-            result = ToolResult(call.id, call.name, self._shorten(call, content))
+                value = await _run_tool(tool, arguments, replace(context, call=call, add_usage=add_usage))
+            result = ToolResult(call.id, call.name, self._shorten(call, value.content), file=value.file)
         except ExternalError as error:
             result = ToolResult(call.id, call.name, repair(error.message), is_error=True)
         duration_s = time.perf_counter() - started_s
-        context.emit(CallFinished(**_origin(context), call=call, result=result, duration_s=duration_s))
+        usage = sum(spent, Usage()) if spent else _NO_USAGE
+        context.emit(CallFinished(**_origin(context), call=call, result=result, duration_s=duration_s, usage=usage))
         return result
 
     def _shorten(self, call: ToolCall, content: JsonValue) -> JsonValue:
@@ -147,7 +155,7 @@ class Executor:
         raise ToolExecutionError(f"There is no tool called {name[:80]!r}.{meant} Tools that exist: {names}.")
 
 
-async def _run_tool(tool: Tool[..., Any], arguments: dict[str, Any], context: RunContext[Any]) -> JsonValue:
+async def _run_tool(tool: Tool[..., Any], arguments: dict[str, Any], context: RunContext[Any]) -> Returned:
     """Try until it succeeds or no tries are left.
 
     Raises:
@@ -161,7 +169,7 @@ async def _run_tool(tool: Tool[..., Any], arguments: dict[str, Any], context: Ru
     return await _try_once(tool, arguments, replace(context, attempt=tool.retries + 1))
 
 
-async def _try_once(tool: Tool[..., Any], arguments: dict[str, Any], context: RunContext[Any]) -> JsonValue:
+async def _try_once(tool: Tool[..., Any], arguments: dict[str, Any], context: RunContext[Any]) -> Returned:
     def report(progress: Progress) -> None:
         assert context.call is not None  # noqa: S101 # set in _run_call
         context.emit(
@@ -172,7 +180,7 @@ async def _try_once(tool: Tool[..., Any], arguments: dict[str, Any], context: Ru
     try:
         with anyio.move_on_after(tool.timeout_s):
             value = await invoke(partial(tool.function, *args, **arguments), report)
-            return to_json_value(value, tool_name=tool.name)
+            return await read_returned(value, tool_name=tool.name)
     except ExternalError:
         raise
     except SystemExit as error:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import anyio.to_thread
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from agentflow.errors import ToolExecutionError
+from agentflow.tool import File
 from agentflow.types import JsonValue
 
 MAX_RESULT_CHARS = 20_000
@@ -16,6 +18,28 @@ MAX_RESULT_CHARS = 20_000
 
 MAX_DEPTH = 48
 """Deepest nesting of a result; below what the protocols read and write."""
+
+
+class Returned(NamedTuple):
+    """What a tool returned: a JSON value for the model, and the path of the file that it describes, if it does."""
+
+    content: JsonValue
+    file: str | None = None
+
+
+async def read_returned(value: Any, *, tool_name: str) -> Returned:
+    """Turn what a tool returned into what the model is told.
+
+    Raises:
+        ToolExecutionError: It cannot be said in JSON, or the file that it names cannot be read.
+    """
+    if not isinstance(value, File):
+        return Returned(to_json_value(value, tool_name=tool_name))
+    try:
+        told = await anyio.to_thread.run_sync(value.describe, abandon_on_cancel=True)
+    except OSError as error:
+        raise ToolExecutionError(f"{tool_name} ran, but the file that it returned cannot be read: {error}") from error
+    return Returned(to_json_value(told, tool_name=tool_name), str(value.path))
 
 
 def to_json_value(value: Any, *, tool_name: str) -> JsonValue:

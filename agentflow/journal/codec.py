@@ -147,5 +147,6 @@ _MEMBERS: Final[dict[str, Any]] = {
     "plan": _read_plan,
     "result": _read_result,
     "turn_usage": _read_usage,
+    "unsettled": tuple,
     "usage": _read_usage,
 }

@@ -26,6 +26,7 @@ from agentflow.events import (
     CallReady,
     DraftUpdated,
     Event,
+    OutputDrafted,
     RunFinished,
     TurnStarted,
     UsageUpdated,
@@ -168,7 +169,7 @@ class Journal:
         Raises:
             JournalError: The file cannot be written. The event must then have no effect.
         """
-        if isinstance(event, DraftUpdated):
+        if isinstance(event, (DraftUpdated, OutputDrafted)):
             return
         kind, body = encode_event(event)
         with self._lock, self._failing("written"):

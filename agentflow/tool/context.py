@@ -37,6 +37,7 @@ class RunContext(Generic[DepsT]):
         depth: How many runs this one is nested in, when agents run as tools.
         approve: Asked before a tool that needs approval runs; handed on to nested runs.
         journal: Where the run is recorded; handed on to nested runs.
+        retry_unknown: Which calls may be made again although their effect is unknown; handed on to nested runs.
         is_watched: Whether anybody observes the run.
         emit: Tells the run's observers of an event.
         add_usage: Adds what a tool spent on models to what the run has cost.
@@ -55,6 +56,7 @@ class RunContext(Generic[DepsT]):
     depth: int = 0
     approve: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
     journal: Any = field(default=None, repr=False, compare=False)
+    retry_unknown: Any = field(default=False, repr=False, compare=False)
     is_watched: bool = False
     emit: Callable[[Event], None] = field(default=_ignore, repr=False, compare=False)
     add_usage: Callable[[Usage], None] = field(default=_ignore, repr=False, compare=False)

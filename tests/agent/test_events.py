@@ -13,6 +13,7 @@ from agentflow.events import (
     CallReady,
     CallRunning,
     DraftUpdated,
+    OutputDrafted,
     OutputReady,
     OutputRejected,
     RunFinished,
@@ -45,12 +46,12 @@ async def test_order_of_events():
         RunStarted,
         *(TurnStarted, DraftUpdated, TurnWritten, UsageUpdated, CallReady, CallRunning, CallFinished),
         *(TurnStarted, DraftUpdated, TurnWritten, UsageUpdated, OutputRejected),
-        *(TurnStarted, DraftUpdated, TurnWritten, UsageUpdated, OutputReady),
+        *(TurnStarted, DraftUpdated, OutputDrafted, TurnWritten, UsageUpdated, OutputReady),
         RunFinished,
     ]
     assert {e.agent for e in events} == {"parrot"}
     assert len({e.run_id for e in events}) == 1
-    assert [e.turn for e in events] == [0] + [1] * 7 + [2] * 5 + [3] * 6
+    assert [e.turn for e in events] == [0] + [1] * 7 + [2] * 5 + [3] * 7
     assert events[-1].reason == "output"
     assert events[-1].usage.requests == 3
 
