@@ -7,14 +7,16 @@ how often each ``contains`` was satisfied, and, for ``uniqueItems``, which value
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import chain, product
+from math import comb
 from typing import NamedTuple
 
 from agentflow.constraint.graph import Run, concat
 from agentflow.constraint.schema import ArrayShape, Node
 from agentflow.constraint.values import Depth, Piece, ValueWriter
 
-_MAX_UNIQUE = 7
+_MAX_LISTED = 64
+_MAX_SUBSETS = 256
 _MAX_COUNTED_NODES = 1500
 _LONG = 12
 
@@ -37,6 +39,7 @@ class ArrayWriter:
         self._out: dict[_State, dict[Run, list[int]]] = {}
         self._links: list[tuple[_State, Piece]] = []
         self._most = shape.most
+        self._bits: dict[str, int] = {}
         self._values = self._list_values()
 
     def write(self) -> Piece:
@@ -105,9 +108,10 @@ class ArrayWriter:
         if self._most is not None and index >= self._most:
             return
         if self._values is not None:
-            for i, text in enumerate(self._values):
-                if not state.used >> i & 1:
-                    yield text, _State(index + 1, state.matches, state.used | 1 << i), None
+            for text in self._values[min(index, len(self._values) - 1)]:
+                bit = 1 << self._bits[text]
+                if not state.used & bit:
+                    yield text, _State(self._count(index + 1), state.matches, state.used | bit), None
             return
         base = self._shape.first[index] if index < len(self._shape.first) else self._shape.rest
         num_items = self._count(index + 1)
@@ -141,18 +145,26 @@ class ArrayWriter:
             num_items, max(len(self._shape.first) + 1, self._shape.fewest, 1, *(b.first for b in self._shape.some), 1)
         )
 
-    def _list_values(self) -> list[str] | None:
-        """Give the possible items as texts, for ``uniqueItems``; ``None``: items need no memory."""
+    def _list_values(self) -> list[list[str]] | None:
+        """Give the possible items as texts, place by place (the last list: all further places), for ``uniqueItems``.
+
+        ``None``: items need no memory.
+        """
         shape = self._shape
         if shape.unique_at is None or (shape.most is not None and shape.most <= 1):
             return None
         tree = self._writer.tree
-        node = tree.simplify(shape.rest)
-        values = tree.list_values(node, limit=_MAX_UNIQUE) if not shape.first and not shape.some else None
-        if values is None:
-            self._writer.refuse(
-                "uniqueItems",
-                shape.unique_at,
-                f"only arrays of at most {_MAX_UNIQUE} listed values can be kept distinct",
-            )
-        return values
+        nodes = [tree.simplify(node) for node in (*shape.first, shape.rest)]
+        lists = [[] if tree.is_empty(node) else tree.list_values(node, limit=_MAX_LISTED) for node in nodes]
+        known = [values for values in lists if values is not None]
+        self._bits = {text: i for i, text in enumerate(dict.fromkeys(chain.from_iterable(known)))}
+        if len(known) == len(lists) and not shape.some and _num_subsets(len(self._bits), shape.most) <= _MAX_SUBSETS:
+            return known
+        reason = f"only arrays of few listed values can be kept distinct (at most {_MAX_SUBSETS} sets of them)"
+        self._writer.refuse("uniqueItems", shape.unique_at, reason)
+        return None
+
+
+def _num_subsets(num_values: int, most: int | None) -> int:
+    """Give how many sets of values an array may have used."""
+    return sum(comb(num_values, size) for size in range(min(num_values, num_values if most is None else most) + 1))

@@ -8,7 +8,6 @@ shrinks as properties come or stay away), the count, and which demands for some 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, combinations
 from typing import NamedTuple
 
 from agentflow.constraint import strings
@@ -21,7 +20,7 @@ from agentflow.constraint.schema import Node, ObjectShape
 from agentflow.constraint.values import Depth, Piece, ValueWriter
 from agentflow.errors import UnsupportedSchemaError
 
-_MAX_PATTERNS = 5
+_MAX_KINDS = 48
 
 
 class _State(NamedTuple):
@@ -30,6 +29,7 @@ class _State(NamedTuple):
     num_fields: int
     met: int
     is_first: bool
+    is_closed: bool = False  # nothing may follow that could repeat the name of a property that is demanded
 
 
 class _Kind(NamedTuple):
@@ -38,6 +38,7 @@ class _Kind(NamedTuple):
     names: CharDfa
     node: Node
     met: int
+    is_last: bool = False
 
 
 class ObjectWriter:
@@ -47,6 +48,7 @@ class ObjectWriter:
         self._writer = writer
         self._tree = writer.tree
         self._shape = shape
+        self._pointer = self._tree.resources.pointer(min(node).schema) if node else ""
         self._depth = depth
         self._inner = Depth(depth.nesting + 1, depth.free, depth.seen)
         self._names = writer.printer.order(self._tree.field_order(node))
@@ -177,16 +179,18 @@ class ObjectWriter:
         if not kinds:
             return closing
         if self._fewest - 1 > len(self._names):
-            raise UnsupportedSchemaError("minProperties", reason="names of undeclared properties may repeat")
+            reason = "two properties that the schema does not name could have one name, and would be one"
+            self._writer.refuse("minProperties", self._pointer, reason)
+            self._fewest = len(self._names) + 1
         todo = [state for state in closing if state.presence == TRUE and state.num_fields >= self._fewest - 1]
         self._out = closing
         pieces: dict[tuple[_State, int], Piece] = {}
         for state in todo:
-            if not self._has_room(state):
+            if not self._has_room(state) or state.is_closed:
                 continue
             for i, kind in enumerate(kinds):
                 count = self._count(state.num_fields)
-                after = _State(state.place, TRUE, count, state.met | kind.met, is_first=False)
+                after = _State(state.place, TRUE, count, state.met | kind.met, is_first=False, is_closed=kind.is_last)
                 if (after, i) not in pieces:
                     pieces[after, i] = self._write_other(kind)
                     if not pieces[after, i].is_dead:
@@ -218,24 +222,19 @@ class ObjectWriter:
     def _kinds(self) -> Iterator[_Kind]:
         """Give the kinds of undeclared properties: one for each set of patterns that a name may match."""
         patterns = list(dict(self._shape.matched)) + [p for _, ps, _ in self._shape.others for p in ps]
-        patterns = list(dict.fromkeys(patterns))
-        if len(patterns) > _MAX_PATTERNS:
-            raise UnsupportedSchemaError(
-                "patternProperties", reason=f"more than {_MAX_PATTERNS} patterns in one object"
-            )
-        free = self._free_names()
-        subsets = chain.from_iterable(combinations(patterns, n) for n in range(len(patterns) + 1))
-        for subset in subsets:
-            names = free
-            for pattern in patterns:
-                dfa = pattern_dfa(pattern)
-                names = intersect(names, dfa) if pattern in subset else subtract(names, dfa)
-            if names.is_empty:
-                continue
-            node = self._node_of_kind(set(subset))
-            if self._tree.is_empty(node):
-                continue
-            yield from self._kinds_by_demand(names, node)
+        cells: list[tuple[CharDfa, set[str]]] = [(self._free_names(), set())]
+        for pattern in dict.fromkeys(patterns):
+            dfa = pattern_dfa(pattern)
+            split = [(intersect(names, dfa), subset | {pattern}) for names, subset in cells]
+            split += [(subtract(names, dfa), subset) for names, subset in cells]
+            cells = [cell for cell in split if not cell[0].is_empty]
+            if len(cells) > _MAX_KINDS:
+                reason = f"its patterns overlap in more than {_MAX_KINDS} ways"
+                raise UnsupportedSchemaError("patternProperties", pointer=self._pointer, reason=reason)
+        for names, subset in cells:
+            node = self._node_of_kind(subset)
+            if not names.is_empty and not self._tree.is_empty(node):
+                yield from self._kinds_by_demand(names, node)
 
     def _kinds_by_demand(self, names: CharDfa, node: Node) -> Iterator[_Kind]:
         """Split a kind where it can meet a demand for some property."""
@@ -244,11 +243,11 @@ class ObjectWriter:
             inside = intersect(names, demand.names)
             both = node | demand.node
             if not inside.is_empty and not self._tree.is_empty(both):
-                if not self._tree.is_trivial(demand.node):
-                    raise UnsupportedSchemaError(
-                        "not", reason="it demands an undeclared property with a certain value, and names may repeat"
-                    )
-                yield _Kind(inside, both, 1 << i)
+                is_last = not self._tree.is_trivial(demand.node)  # a repeated name would replace the value
+                if is_last and len(self._demands) > 1:
+                    reason = "it demands several undeclared properties with certain values, and names may repeat"
+                    raise UnsupportedSchemaError("not", pointer=self._pointer, reason=reason)
+                yield _Kind(inside, both, 1 << i, is_last)
         offset = len(self._shape.some)
         for i, literal in enumerate(sorted(self._shape.some_names)):
             inside = intersect(names, self._tree.strings(frozenset({literal})).expand())
