@@ -11,7 +11,8 @@ the most.
 
     cpu_ms     processor time of the process per step, all threads
     wall_ms    wall time of the fleet / (agents x steps)
-    import     wall time of a process that imports it, less that of one that imports nothing; median of five
+    import     processor time of a process that imports it, less that of one that imports nothing; median of five, from
+               bytecode that an earlier process left
     memory     resident after the import, and the most during the fleet
 """
 
@@ -21,10 +22,10 @@ import argparse
 import dataclasses
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
-import time
 import venv
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -167,7 +168,7 @@ class Row:
         num_agents: Agents of the fleet.
         cpu_ms: Processor time per step, one for every round.
         wall_ms: Wall time per step, one for every round.
-        import_ms: Wall time of the import, or ``None`` where a row before tells it.
+        import_ms: Processor time of the import, or ``None`` where a row before tells it.
         imported_mib: Resident memory after the import.
         peak_mib: The most during the fleet.
         num_distributions: What pip installs for it, itself included.
@@ -288,11 +289,12 @@ def measure_import(python: str, statement: str) -> float:
 
 
 def time_process(python: str, statement: str) -> float:
-    """Give the wall seconds of a process that runs one statement."""
-    started_s = time.perf_counter()
+    """Give the processor seconds of a process that runs one statement; on a machine at rest they are its wall time."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [python, "-c", statement]
     subprocess.run(command, check=True, env=environment(), cwd=PROGRAMS)  # noqa: S603 # constants
-    return time.perf_counter() - started_s
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def environment() -> dict[str, str]:

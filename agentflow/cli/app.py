@@ -3,7 +3,7 @@
     0    done
     1    a run failed, a task was not solved, or a checked schema or value is not fine
     2    the command was used wrongly: an option, a file, a model or a schema that cannot be used
-    130  Ctrl-C
+    130  Ctrl-C (143 after SIGTERM)
 
 An error of the library is one message with its hint; ``--debug`` shows the traceback.
 """
@@ -17,7 +17,8 @@ from typing import Annotated
 
 import typer
 
-from agentflow.cli import bench, decode, demo, run, schema
+from agentflow.cli import bench, decode, demo, run, runs, schema
+from agentflow.cli.problems import Stopped, print_error
 from agentflow.errors import AgentflowError, UsageError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("run")(run.run)
+app.add_typer(runs.app, name="runs")
 app.command("decode")(decode.decode)
 app.add_typer(schema.app, name="schema")
 app.command("bench")(bench.bench)
@@ -62,16 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print_error(error)
         return 2 if isinstance(error, UsageError) else 1
+    except Stopped as stop:
+        return stop.exit_code
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-def print_error(error: AgentflowError) -> None:
-    """Print the message of an error and its hint to the error stream."""
-    typer.echo(f"error: {error.message}", err=True)
-    if error.hint:
-        typer.echo(f"hint: {error.hint}", err=True)
 
 
 def _survive_poor_encodings() -> None:

@@ -61,6 +61,16 @@ def figures_line(figures: tuple[Figure, ...]) -> str:
     return ", ".join(f"{figure.name} {figure.value}" for figure in figures)
 
 
+def short_figures(usage: Usage, *, duration_s: float) -> str:
+    """Put what a person wants to know after each answer on one short line."""
+    parts = [f"{duration_s:.1f} s", f"{usage.output_tokens:,} tokens"]
+    if usage.model_time_s:
+        parts.append(f"{usage.output_tokens / usage.model_time_s:,.0f} tokens/s")
+    if usage.denoising_steps:
+        parts.append(f"{usage.denoising_steps_per_canvas:.1f} steps per canvas")
+    return " · ".join(parts)
+
+
 def _two_lines(name: str) -> str:
     """Break a long name near its middle."""
     words = name.split()

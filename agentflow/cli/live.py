@@ -7,12 +7,14 @@ a thread of its own, at a pace that eyes can follow. The run does not wait for i
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Final, Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.text import Text
 
 from agentflow.cli.views import View, canvas_panel, rejection_text, step_text
 from agentflow.events import (
@@ -23,14 +25,23 @@ from agentflow.events import (
     Event,
     OutputRejected,
     TurnStarted,
+    UsageUpdated,
 )
-from agentflow.types import Draft
+from agentflow.types import Draft, Usage
 
 FRAME_S: Final = 0.12
 """Seconds for which a draft stays on the screen."""
 
 CATCH_UP_EVENTS: Final = 20
 """Events in the queue at which frames stay half as long; a long queue plays fast."""
+
+
+class _Pause:
+    """Stands in the queue where the player shall wait."""
+
+    def __init__(self) -> None:
+        self.is_reached = threading.Event()
+        self.is_over = threading.Event()
 
 
 class LiveView(View):
@@ -45,7 +56,9 @@ class LiveView(View):
         self._draft: Draft | None = None
         self._status = "loading the model"
         self._num_steps = 0
-        self._events: SimpleQueue[Event | None] = SimpleQueue()
+        self._run_id = ""
+        self._usage = Usage()
+        self._events: SimpleQueue[Event | _Pause | None] = SimpleQueue()
         self._live = Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
         self._player = threading.Thread(target=self._play, name="agentflow-live-view", daemon=True)
 
@@ -71,14 +84,32 @@ class LiveView(View):
         """Queue an event."""
         self._events.put(event)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Play what is there, take the panel away, and put it back afterwards."""
+        pause = _Pause()
+        self._events.put(pause)
+        pause.is_reached.wait()
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
+            pause.is_over.set()
+
     def _play(self) -> None:
         while (event := self._events.get()) is not None:
+            if isinstance(event, _Pause):
+                event.is_reached.set()
+                event.is_over.wait()
+                continue
             self._play_event(event)
             if isinstance(event, DraftUpdated) and not self._hurry.is_set():
                 self._wait(FRAME_S / (1 + self._events.qsize() / CATCH_UP_EVENTS))
 
     def _play_event(self, event: Event) -> None:
         """Move the panel, or add a finished call to the list."""
+        self._run_id = self._run_id or event.run_id  # the first one; runs inside it count as its own
         if isinstance(event, DraftUpdated):
             self._draft = event.draft
         elif isinstance(event, TurnStarted):
@@ -87,6 +118,8 @@ class LiveView(View):
             self._status = f"turn {event.turn}: {event.call.name} runs"
         elif isinstance(event, CallProgressed):
             self._status = f"turn {event.turn}: {event.call.name}: {event.message}"
+        elif isinstance(event, UsageUpdated) and event.run_id == self._run_id:
+            self._usage = event.usage
         elif isinstance(event, CallFinished):
             self._num_steps += 1
             self._console.print(step_text(self._num_steps, event))
@@ -97,4 +130,17 @@ class LiveView(View):
     def _refresh(self) -> None:
         is_ascii = self._console.options.ascii_only
         panel = canvas_panel(self._draft, status=self._status, num_lines=self._num_lines, is_ascii=is_ascii)
-        self._live.update(panel, refresh=True)
+        progress = Text(f" {self._progress()}", style="dim", no_wrap=True, overflow="ellipsis")
+        self._live.update(Group(panel, progress), refresh=True)
+
+    def _progress(self) -> str:
+        """Say how far the run is and how fast its model."""
+        usage = self._usage
+        parts = [_count(self._num_steps, "call"), _count(usage.output_tokens, "token")]
+        if usage.model_time_s:
+            parts.append(f"{usage.output_tokens / usage.model_time_s:,.0f} tokens per second of the model")
+        return " · ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -6,9 +6,12 @@ import importlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentflow.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from agentflow.journal import Journal, RunRecord
 
 
 def read_json(path: Path) -> Any:
@@ -81,3 +84,42 @@ def _import_module(name: str) -> Any:
         raise ConfigurationError(
             f"importing {name!r} failed: {type(error).__name__}: {error}", hint="add --debug to see where"
         ) from error
+
+
+def open_journal(path: Path, *, is_new: bool) -> Journal:
+    """Open the journal of runs.
+
+    Args:
+        path: The file.
+        is_new: Whether it may be made.
+
+    Raises:
+        ConfigurationError: It is not there and may not be made, or is no journal.
+    """
+    from agentflow.errors import JournalError
+    from agentflow.journal import Journal
+
+    if not is_new and not path.is_file():
+        raise ConfigurationError(f"there is no journal {str(path)!r}", hint="check the path after --journal")
+    try:
+        return Journal(path)
+    except JournalError as error:
+        raise ConfigurationError(error.message, hint=error.hint) from error
+
+
+def find_run(journal: Journal, start: str) -> RunRecord:
+    """Find a run by its id or the start of it.
+
+    Raises:
+        ConfigurationError: There is no such run, or more than one.
+    """
+    record = journal.find(start)
+    if record is not None:
+        return record
+    found = [record for record in journal.runs() if start and record.run_id.startswith(start)]
+    roots = [record for record in found if record.parent_id is None] or found
+    if len(roots) == 1:
+        return roots[0]
+    hint = f"runs are: {', '.join(record.run_id for record in (roots or journal.runs())[:10]) or 'none'}"
+    problem = f"{len(roots)} runs begin" if roots else "no run begins"
+    raise ConfigurationError(f"{problem} with {start!r} in {journal.path}", hint=hint)

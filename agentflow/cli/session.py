@@ -1,4 +1,4 @@
-"""One run of an agent in front of a terminal: events go to a view, what remains is an `Outcome`."""
+"""One run of an agent in front of a terminal: events go to views, what remains is an `Outcome`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,13 +15,29 @@ from rich.text import Text
 
 from agentflow.cli.figures import Figure, figures_line, figures_table, run_figures
 from agentflow.cli.live import LiveView
-from agentflow.cli.views import LineView, QuietView, View
+from agentflow.cli.problems import Stopped
+from agentflow.cli.stopping import run_until_stopped
+from agentflow.cli.views import JsonView, LineView, View
 from agentflow.cli.wording import to_json
 from agentflow.events import Event
-from agentflow.types import GenerationSettings, Usage
+from agentflow.types import Message, Usage
 
 if TYPE_CHECKING:
-    from agentflow.agent import Agent
+    from agentflow.agent import Agent, Loop
+    from agentflow.agent.options import RunOptions
+
+
+class RunStopped(Stopped):
+    """A signal stopped a run.
+
+    Attributes:
+        messages: The conversation up to there, closed: every call has a result.
+    """
+
+    def __init__(self, stopped: Stopped, messages: tuple[Message, ...]) -> None:
+        """Add the conversation to a stop."""
+        super().__init__(stopped.exit_code - 128)
+        self.messages = messages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +48,15 @@ class Outcome:
         output: A value of the agent's output type.
         usage: What the model cost.
         duration_s: Wall time of the loop, tools and framework included.
+        run_id: Unique per run.
+        messages: The whole conversation.
     """
 
     output: Any
     usage: Usage
     duration_s: float
+    run_id: str = ""
+    messages: tuple[Message, ...] = ()
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -52,7 +71,12 @@ class Outcome:
             "tokens_per_forward": self.usage.tokens_per_forward,
             "duration_s": self.duration_s,
         }
-        return {"output": to_json(self.output), "usage": dataclasses.asdict(self.usage), **measured}
+        return {
+            "output": to_json(self.output),
+            "run_id": self.run_id,
+            "usage": dataclasses.asdict(self.usage),
+            **measured,
+        }
 
     def print(self, console: Console) -> None:
         """Print the output and the figures, framed on a terminal and as plain lines elsewhere."""
@@ -66,15 +90,16 @@ class Outcome:
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def view_for(console: Console, *, is_live: bool, is_quiet: bool = False) -> View:
-    """Choose a view: live on a terminal, lines elsewhere or when asked, nothing when quiet."""
-    if is_quiet:
-        return QuietView()
-    return LiveView(console) if is_live and console.is_terminal else LineView(console)
+def view_for(console: Console, *, is_live: bool, is_json: bool = False) -> View:
+    """Choose a view: live on a terminal, lines elsewhere or when asked, JSON for programs."""
+    if is_json:
+        return JsonView()
+    is_able = console.is_terminal and not console.is_dumb_terminal
+    return LiveView(console) if is_live and is_able else LineView(console)
 
 
 def run_and_show(
-    agent: Agent[Any, Any], task: str, *, views: Sequence[View], settings: GenerationSettings | None = None
+    agent: Agent[Any, Any], task: str, *, views: Sequence[View], options: RunOptions[Any] | None = None
 ) -> Outcome:
     """Run an agent and show what happens.
 
@@ -82,22 +107,49 @@ def run_and_show(
         agent: The agent.
         task: What it shall do.
         views: Told every event; opened and closed here.
-        settings: In place of the agent's.
+        options: Of the run.
 
     Returns:
         What remains.
 
     Raises:
         AgentflowError: The run failed.
+        RunStopped: Ctrl-C.
     """
     import anyio
 
-    def show(event: Event) -> None:
-        for view in views:
-            view.show(event)
+    loops: list[Loop[Any]] = []
 
-    with ExitStack() as stack:
-        for view in views:
-            stack.enter_context(view)
-        result = anyio.run(partial(agent.run, task, settings=settings, on_event=show))
-    return Outcome(output=result.output, usage=result.usage, duration_s=result.duration_s)
+    async def work() -> Outcome:
+        given: RunOptions[Any] = options if options is not None else {}
+        given["on_event"] = _Teller(views)
+        loop = await agent.prepare(task, **given)
+        loops.append(loop)
+        result = await loop.run()
+        return Outcome(
+            output=result.output,
+            usage=result.usage,
+            duration_s=result.duration_s,
+            run_id=result.run_id,
+            messages=result.messages,
+        )
+
+    try:
+        with ExitStack() as stack:
+            for view in views:
+                stack.enter_context(view)
+            return anyio.run(run_until_stopped, work)
+    except Stopped as stopped:
+        raise RunStopped(stopped, loops[0].transcript.show() if loops else ()) from stopped
+
+
+class _Teller:
+    """Hands events to views."""
+
+    def __init__(self, views: Sequence[View]) -> None:
+        self._views = views
+        self.wants_drafts = any(view.wants_drafts for view in views)
+
+    def __call__(self, event: Event) -> None:
+        for view in self._views:
+            view.show(event)

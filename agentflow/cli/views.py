@@ -1,13 +1,18 @@
 """What the terminal shows of a run while it happens.
 
 A view is told every event and knows nothing of agents. There are two for people: `LineView` for pipes and logs, which
-prints lines, and `LiveView` for a terminal, in `agentflow.cli.live`. `FilmView` keeps a few drafts for a picture.
+prints lines, and `LiveView` for a terminal, in `agentflow.cli.live`. `JsonView` is for programs. `FilmView` keeps a few
+drafts for a picture.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 from abc import ABC, abstractmethod
-from typing import Final, Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final, Self
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -15,22 +20,35 @@ from rich.panel import Panel
 from rich.text import Text
 
 from agentflow.cli.canvas import CanvasView, count_states, draft_line, legend
-from agentflow.cli.wording import call_text, result_text
+from agentflow.cli.wording import call_text, compact, result_text
 from agentflow.events import (
     CallFinished,
+    CallProgressed,
     DraftUpdated,
     Event,
+    OutputReady,
     OutputRejected,
+    PlanUpdated,
+    RunFinished,
     TurnStarted,
+    TurnWritten,
 )
-from agentflow.types import Draft
+from agentflow.types import Draft, Usage
+
+END_WORDS: Final = {"output": "done", "limit": "ended at a limit", "error": "failed", "cancelled": "stopped"}
 
 LINE_CELLS: Final = 120
 """Width of a line of `LineView`."""
 
 
 class View(ABC):
-    """Told every event of a run; a context manager around the run."""
+    """Told every event of a run; a context manager around the run.
+
+    Attributes:
+        wants_drafts: Whether it looks at drafts; where no view does, none are made.
+    """
+
+    wants_drafts: ClassVar[bool] = True
 
     def __enter__(self) -> Self:
         """Open the view."""
@@ -42,6 +60,11 @@ class View(ABC):
     @abstractmethod
     def show(self, event: Event) -> None:
         """Show one event."""
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the terminal to somebody else for a while; what was told before is shown first."""
+        yield
 
 
 class LineView(View):
@@ -57,11 +80,16 @@ class LineView(View):
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-class QuietView(View):
-    """Shows nothing; for output that programs read."""
+class JsonView(View):
+    """One JSON object per event but drafts, on the standard output; for programs."""
+
+    wants_drafts = False
 
     def show(self, event: Event) -> None:
-        """Do nothing."""
+        """Print one event."""
+        if not isinstance(event, DraftUpdated):
+            sys.stdout.write(json.dumps(event_object(event)) + "\n")
+            sys.stdout.flush()
 
 
 class FilmView(View):
@@ -139,18 +167,56 @@ def rejection_text(event: OutputRejected) -> RenderableType:
     return Padding(Text.assemble(("! ", "bold yellow"), "answer rejected: ", (event.problem, "yellow")), (0, 0, 0, 1))
 
 
+def event_object(event: Event) -> dict[str, Any]:
+    """Write an event as plain JSON, with the name of its kind under ``event``."""
+    from pydantic_core import to_jsonable_python
+
+    members: dict[str, Any] = to_jsonable_python(event, fallback=repr)
+    return {"event": type(event).__name__, **members}
+
+
 def event_lines(event: Event, *, is_ascii: bool = False) -> list[str]:
     """Write an event as plain lines; events that say nothing new give none, nor do errors: the caller gets those."""
     if isinstance(event, TurnStarted):
         return [f"turn {event.turn:<4d}  clamped  accepted  open  draft"]
     if isinstance(event, DraftUpdated):
         return [_draft_event_line(event.draft, is_ascii=is_ascii)]
+    if isinstance(event, CallProgressed):
+        return [f"  {event.call.name}: {event.message}{_percent(event.fraction)}"]
     if isinstance(event, CallFinished):
         verdict = "error" if event.result.is_error else "result"
         return [f"  call   {call_text(event.call)}", f"  {verdict:6s} {result_text(event.result)}"]
     if isinstance(event, OutputRejected):
         return [f"  answer rejected: {event.problem}"]
     return []
+
+
+def replay_lines(event: Event) -> list[str]:
+    """Write an event of a journal as plain lines, the answer and the end among them."""
+    if isinstance(event, TurnStarted):
+        return [f"turn {event.turn}"]
+    if isinstance(event, TurnWritten) and event.message.tool_calls and event.message.text.strip():
+        return [f"  says   {compact(event.message.text)}"]
+    if isinstance(event, PlanUpdated):
+        return [f"  plan   {step.state:7s} {step.id} {step.tool}" for step in event.plan.steps]
+    if isinstance(event, OutputReady):
+        return [f"  answer {event.output if isinstance(event.output, str) else compact(event.output)}"]
+    if isinstance(event, RunFinished):
+        error = f": {event.error}" if event.error else ""
+        return [f"{END_WORDS[event.reason]} after {event.duration_s:.1f} s{error}", f"  {usage_line(event.usage)}"]
+    return event_lines(event)
+
+
+def usage_line(usage: Usage) -> str:
+    """Say what a run cost."""
+    return (
+        f"{usage.requests} model turns, {usage.tool_calls} calls, {usage.input_tokens:,} tokens read, "
+        f"{usage.output_tokens:,} written"
+    )
+
+
+def _percent(fraction: float | None) -> str:
+    return "" if fraction is None else f" ({fraction:.0%})"
 
 
 def _draft_event_line(draft: Draft, *, is_ascii: bool) -> str:

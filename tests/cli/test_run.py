@@ -8,7 +8,7 @@ import pytest
 from agentflow.cli.app import main
 
 MODULE = '''
-from agentflow import Agent, GenerationSettings, ScriptedBackend, tool
+from agentflow import Agent, GenerationSettings, RunContext, ScriptedBackend, tool
 from agentflow.backend.scripted import call
 
 @tool
@@ -26,6 +26,27 @@ settings = GenerationSettings(max_new_tokens=99)
 doubler = Agent(script, tools=[double], output_type=schema, settings=settings)
 silent = Agent(ScriptedBackend([]))
 not_an_agent = 42
+deleted = []
+
+@tool(is_destructive=True)
+def delete(path: str) -> str:
+    """Delete a file.
+
+    Args:
+        path: Path of the file.
+    """
+    deleted.append(path)
+    return "gone"
+
+deleter = Agent(ScriptedBackend([call("delete", path="a"), call("delete", path="b"), "Done."]), tools=[delete])
+
+@tool
+def owner(context: RunContext[str]) -> str:
+    """Say who owns the place."""
+    return context.deps
+
+owned = Agent(ScriptedBackend([call("owner"), "Done."]), tools=[owner])
+make_owner = lambda: "Ann"
 '''
 
 
@@ -54,13 +75,18 @@ def test_run_shows_the_calls_and_the_output(capsys):
 
 
 @pytest.mark.usefixtures("agents")
-def test_json_is_the_only_line(capsys):
-    """With --json, programs get one line with output, usage and figures."""
+def test_json_is_one_line_per_event_and_the_result_last(capsys):
+    """With --json, programs get events as JSON lines, without drafts; the last one has output, usage and figures."""
     assert main(["run", "my_agents:doubler", "Double 21.", "--json"]) == 0
-    (line,) = capsys.readouterr().out.splitlines()
-    told = json.loads(line)
-    assert told["output"] == {"answer": 42}
-    assert told["usage"]["tool_calls"] == 1
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    kinds = [entry["event"] for entry in told]
+    assert kinds[0] == "RunStarted"
+    assert kinds[-2:] == ["RunFinished", "Result"]
+    assert "DraftUpdated" not in kinds
+    (finished,) = [entry for entry in told if entry["event"] == "CallFinished"]
+    assert (finished["call"]["arguments"], finished["result"]["content"]) == ({"number": 21}, 42)
+    assert told[-1]["output"] == {"answer": 42}
+    assert told[-1]["usage"]["tool_calls"] == 1
 
 
 @pytest.mark.usefixtures("agents")
@@ -103,3 +129,75 @@ def test_an_empty_task_is_a_usage_error(capsys):
     """Nothing is run for an empty task."""
     assert main(["run", "my_agents:doubler", " "]) == 2
     assert "the prompt is empty" in capsys.readouterr().err
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """Sit at the terminal: what is in the list is typed, then the input ends."""
+    typed = []
+    monkeypatch.setattr("builtins.input", lambda _="": typed.pop(0) if typed else raise_end())
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    return typed
+
+
+def raise_end():
+    """End the input."""
+    raise EOFError
+
+
+@pytest.mark.usefixtures("agents")
+@pytest.mark.parametrize(
+    ("mode", "typed", "deleted"),
+    [
+        (["--approve", "always"], [], ["a", "b"]),
+        (["--approve", "never"], [], []),
+        (["--approve", "ask"], ["y", "n"], ["a"]),
+        (["--approve", "ask"], ["a"], ["a", "b"]),
+        (["--approve", "ask"], ["", "no, keep it", "yes"], ["b"]),
+        (["--approve", "ask"], ["e", "nonsense", "[]", '{"path": "c"}', "e", ""], ["c", "b"]),
+        (["--approve", "ask"], [], []),
+        ([], ["y", "y"], ["a", "b"]),
+    ],
+    ids=["always", "never", "yes and no", "all of this tool", "a reason", "edited", "nobody answers", "default asks"],
+)
+def test_calls_that_need_approval_are_decided_on(mode, typed, deleted, answers, capsys):
+    """The person at the terminal says which calls run, and with which arguments."""
+    answers.extend(typed)
+    assert main(["run", "my_agents:deleter", "Delete both.", *mode]) == 0
+    assert sys.modules["my_agents"].deleted == deleted
+    assert ("May this run?" in capsys.readouterr().out) == (mode != ["--approve", "always"] and "never" not in mode)
+
+
+@pytest.mark.usefixtures("agents")
+def test_without_a_terminal_nothing_is_approved(monkeypatch):
+    """A pipe cannot be asked, so a call that needs approval does not run."""
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    assert main(["run", "my_agents:deleter", "Delete both."]) == 0
+    assert sys.modules["my_agents"].deleted == []
+
+
+@pytest.mark.usefixtures("agents")
+def test_dependencies_come_from_a_module(capsys):
+    """--deps names what the tools are given, or a function that makes it."""
+    assert main(["run", "my_agents:owned", "Whose?", "--deps", "my_agents:make_owner"]) == 0
+    assert '  result "Ann"' in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("agents")
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["Task", "--approve", "maybe"], "must be ask, always or never"),
+        (["Task", "--resume", "x"], "has its task already"),
+        (["--resume", "x"], "needs the journal"),
+        (["--resume", "x", "--journal", "none.sqlite"], "there is no journal"),
+        (["Task", "--retry-unknown"], "only goes with --resume"),
+        (["Task", "--journal", "my_agents.py"], "my_agents.py"),
+    ],
+)
+def test_options_that_do_not_go_together_are_usage_errors(options, part, capsys, monkeypatch):
+    """The message says what is wrong, and nothing runs."""
+    monkeypatch.delenv("AGENTFLOW_JOURNAL", raising=False)
+    assert main(["run", "my_agents:doubler", *options]) == 2
+    assert part in capsys.readouterr().err
+    assert not sys.modules["my_agents"].script.requests
