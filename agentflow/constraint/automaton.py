@@ -7,21 +7,24 @@
 An automaton reads code points, so that length, patterns and complements mean what JSON Schema means;
 `agentflow.constraint.surface` spells it out in bytes. State 0 is the start, -1 is the dead state, and every
 state of a finished automaton lies on a path to acceptance. Sets are closed under `intersect`, `unite`,
-`subtract` and `complement`; all four return minimal automata. Minimisation is Moore's refinement with
-hashed rows.
+`subtract` and `complement`; all four return minimal automata. Equal minimal automata are one object, and what was
+computed of small ones is remembered. The loops are in `agentflow.constraint.set_kernels`.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from agentflow.constraint.limits import spend
+from agentflow.constraint import set_kernels
+from agentflow.constraint.limits import num_states_left, spend
 
 IntArray: TypeAlias = npt.NDArray[np.int32]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
@@ -29,6 +32,8 @@ Ranges: TypeAlias = tuple[tuple[int, int], ...]
 """Sorted, disjoint, inclusive ranges of code points."""
 
 NUM_CODES = 0x110000
+_MAX_REMEMBERED = 4096
+_MAX_REMEMBERED_CELLS = 20_000
 _State = TypeVar("_State", bound=Hashable)
 
 
@@ -98,6 +103,37 @@ class CharDfa:
         return None
 
 
+class _Store:
+    """The most recently used values, shared by all threads."""
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[Hashable, CharDfa] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: Hashable) -> CharDfa | None:
+        """Give what was kept under a key."""
+        with self._lock:
+            found = self._values.get(key)
+            if found is not None:
+                self._values.move_to_end(key)
+            return found
+
+    def keep(self, key: Hashable, dfa: CharDfa) -> CharDfa:
+        """Keep a small automaton; give the one to use."""
+        if dfa.table.size > _MAX_REMEMBERED_CELLS:
+            return dfa
+        with self._lock:
+            dfa = self._values.setdefault(key, dfa)
+            if len(self._values) > _MAX_REMEMBERED:
+                self._values.popitem(last=False)
+        return dfa
+
+
+_MINIMAL = _Store()
+_PRODUCTS = _Store()
+_FINITE = _Store()
+
+
 def empty() -> CharDfa:
     """Give the empty set."""
     return CharDfa(np.zeros(1, np.int32), np.full((1, 1), -1, np.int32), np.zeros(1, bool))
@@ -110,25 +146,34 @@ def universal() -> CharDfa:
 
 def from_strings(strings: Iterable[str]) -> CharDfa:
     """Give a finite set."""
+    members = frozenset(strings)
+    found = _FINITE.get(members)
+    return found or _FINITE.keep(members, _make_trie(members))
+
+
+def _make_trie(strings: Iterable[str]) -> CharDfa:
     rows: list[dict[int, int]] = [{}]
-    accepting = {}
+    accepting = set()
     for text in strings:
         state = 0
-        for char in text:
-            if ord(char) not in rows[state]:
-                spend()
-                rows[state][ord(char)] = len(rows)
+        for code in map(ord, text):
+            row = rows[state]
+            if code not in row:
+                row[code] = len(rows)
                 rows.append({})
-            state = rows[state][ord(char)]
-        accepting[state] = True
-    codes = sorted({code for row in rows for code in row})
-    starts = np.array(sorted({0, *codes, *(c + 1 for c in codes)} - {NUM_CODES}), dtype=np.int32)
+            state = row[code]
+        spend(len(text))
+        accepting.add(state)
+    codes = {code for row in rows for code in row}
+    starts = np.array(sorted({0, *codes, *(code + 1 for code in codes)} - {NUM_CODES}), dtype=np.int32)
     table = np.full((len(rows), len(starts)), -1, np.int32)
-    column = {int(code): i for i, code in enumerate(starts)}
+    column = {code: i for i, code in enumerate(starts.tolist())}
     for state, row in enumerate(rows):
         for code, target in row.items():
             table[state, column[code]] = target
-    return minimise(CharDfa(starts, table, np.array([accepting.get(i, False) for i in range(len(rows))])))
+    is_accepting = np.zeros(len(rows), bool)
+    is_accepting[list(accepting)] = True
+    return minimise(CharDfa(starts, table, is_accepting))
 
 
 def explore(
@@ -168,25 +213,27 @@ def explore(
 
 def intersect(a: CharDfa, b: CharDfa) -> CharDfa:
     """Give the strings that are in both sets."""
-    if a.is_universal or b.is_empty:
+    if a.is_universal or b.is_empty or a is b:
         return b
     if b.is_universal or a.is_empty:
         return a
-    return _product(a, b, np.logical_and)
+    return _product(a, b, set_kernels.AND)
 
 
 def unite(a: CharDfa, b: CharDfa) -> CharDfa:
     """Give the strings that are in one of the sets."""
-    if a.is_universal or b.is_empty:
+    if a.is_universal or b.is_empty or a is b:
         return a
     if b.is_universal or a.is_empty:
         return b
-    return _product(a, b, np.logical_or)
+    return _product(a, b, set_kernels.OR)
 
 
 def subtract(a: CharDfa, b: CharDfa) -> CharDfa:
     """Give the strings that are in `a` and not in `b`."""
-    return _product(a, b, lambda x, y: x & ~y)
+    if b.is_empty or a.is_empty:
+        return a
+    return _product(a, b, set_kernels.WITHOUT)
 
 
 def complement(a: CharDfa) -> CharDfa:
@@ -206,55 +253,10 @@ def length_between(minimum: int, maximum: int | None) -> CharDfa:
 
 def minimise(dfa: CharDfa) -> CharDfa:
     """Give the smallest automaton of the same set, its states in breadth-first order."""
-    table, accepting = _trim(dfa.table, dfa.accepting)
-    if not len(table):
+    if not len(dfa.table):
         return empty()
-    starts, table = _merge_columns(dfa.starts, table)
-    block = accepting.astype(np.int64)
-    weights = np.random.default_rng(7).integers(1, 2**62, size=table.shape[1], dtype=np.int64)
-    num_blocks = -1
-    while True:
-        padded = np.append(block, -1)
-        with np.errstate(over="ignore"):
-            signature = (padded[table] * weights).sum(axis=1) + block * np.int64(0x9E3779B97F4A7C1)
-        block = np.unique(signature, return_inverse=True)[1].astype(np.int64)
-        if block.max() + 1 == num_blocks:
-            break
-        num_blocks = int(block.max()) + 1
-    return CharDfa(starts, *_quotient(table, accepting, block))
-
-
-def _quotient(table: IntArray, accepting: BoolArray, block: npt.NDArray[np.int64]) -> tuple[IntArray, BoolArray]:
-    """Merge the states of each block and number blocks breadth-first from the start's."""
-    representative = np.unique(block, return_index=True)[1]
-    small = np.append(block, -1)[table[representative]]
-    order = [int(block[0])]
-    seen = set(order)
-    for state in order:
-        for target in small[state].tolist():
-            if target >= 0 and target not in seen:
-                seen.add(target)
-                order.append(target)
-    rank = np.full(len(small) + 1, -1, np.int32)
-    rank[order] = np.arange(len(order))
-    return rank[small[order]], accepting[representative[order]]
-
-
-def _trim(table: IntArray, accepting: BoolArray) -> tuple[IntArray, BoolArray]:
-    """Keep the states that lie on a path from the start to acceptance."""
-    forward = reach_forward(table)
-    live = accepting.copy()
-    while True:
-        grown = live | np.where(table >= 0, live[table], False).any(axis=1)
-        if (grown == live).all():
-            break
-        live = grown
-    keep = forward & live
-    if not keep[0]:
-        return table[:0], accepting[:0]
-    rank = np.full(len(table) + 1, -1, np.int32)
-    rank[:-1][keep] = np.arange(int(keep.sum()))
-    return rank[table[keep]], accepting[keep]
+    starts, table, accepting = set_kernels.reduce_table(dfa.starts, dfa.table, dfa.accepting)
+    return _intern(CharDfa(starts, table, accepting)) if len(table) else empty()
 
 
 def reach_forward(table: IntArray) -> BoolArray:
@@ -270,39 +272,19 @@ def reach_forward(table: IntArray) -> BoolArray:
     return reached
 
 
-def _merge_columns(starts: IntArray, table: IntArray) -> tuple[IntArray, IntArray]:
-    """Join neighbouring ranges that no state tells apart."""
-    differs = np.ones(len(starts), bool)
-    differs[1:] = (table[:, 1:] != table[:, :-1]).any(axis=0)
-    return starts[differs], table[:, differs]
+def _intern(dfa: CharDfa) -> CharDfa:
+    """Give the one object that stands for all automata equal to this minimal one."""
+    return _MINIMAL.get(dfa.key) or _MINIMAL.keep(dfa.key, dfa)
 
 
-def _product(a: CharDfa, b: CharDfa, keep: Callable[[BoolArray, BoolArray], BoolArray]) -> CharDfa:
-    """Run both automata side by side; `keep` decides from both answers."""
-    starts = np.union1d(a.starts, b.starts).astype(np.int32)
-    table_a = _with_sink(a.table[:, np.searchsorted(a.starts, starts, side="right") - 1])
-    table_b = _with_sink(b.table[:, np.searchsorted(b.starts, starts, side="right") - 1])
-    num_b = len(table_b)
-    codes = np.zeros(1, np.int64)
-    index = {0: 0}
-    rows = []
-    while len(codes):
-        targets = table_a[codes // num_b].astype(np.int64) * num_b + table_b[codes % num_b]  # (F, R)
-        rows.append(targets)
-        fresh = [code for code in np.unique(targets).tolist() if code not in index]
-        spend(len(fresh))
-        for code in fresh:
-            index[code] = len(index)
-        codes = np.array(fresh, np.int64)
-    order = np.array(list(index), np.int64)
-    sorted_codes = np.argsort(order)
-    table = sorted_codes[np.searchsorted(order[sorted_codes], np.concatenate(rows))].astype(np.int32)
-    accepting = keep(np.append(a.accepting, False)[order // num_b], np.append(b.accepting, False)[order % num_b])
-    return minimise(CharDfa(starts, table, accepting))
-
-
-def _with_sink(table: IntArray) -> IntArray:
-    """Write the dead state as one more row instead of -1."""
-    sink = len(table)
-    padded = np.vstack([table, np.full((1, table.shape[1]), sink, np.int32)])
-    return np.where(padded < 0, sink, padded).astype(np.int32)
+def _product(a: CharDfa, b: CharDfa, keep: int) -> CharDfa:
+    """Run both automata side by side; `keep` is one of the constants of `set_kernels`."""
+    key = (a.key, b.key, keep)
+    found = _PRODUCTS.get(key)
+    if found is not None:
+        return found
+    starts, table, accepting = set_kernels.multiply(
+        a.starts, a.table, a.accepting, b.starts, b.table, b.accepting, keep, num_states_left()
+    )
+    spend(len(table))
+    return _PRODUCTS.keep(key, minimise(CharDfa(starts, table, accepting)))

@@ -18,6 +18,7 @@ from functools import cached_property
 from threading import Lock
 from typing import Any
 
+from agentflow.constraint import set_kernels
 from agentflow.constraint.automaton import universal
 from agentflow.constraint.graph import END, END_NODE, START_NODE, Control, Graph, Run, concat
 from agentflow.constraint.grounding import Grounding
@@ -306,6 +307,7 @@ def _build_graph(
     write: Callable[[_Builder], None], key: str, limits: CompileLimits, unchecked: list[tuple[str, str]] | None
 ) -> Grammar:
     """Build the graph as deep as its soft size limit allows: first the full depth, then less and less."""
+    set_kernels.warm_up()
     with metered(limits):
         for recursion, depth, size in _attempts(limits):
             builder = _Builder(recursion, depth, size)
