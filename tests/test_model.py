@@ -11,7 +11,8 @@ import pytest
 from typing_extensions import TypedDict
 
 from agentflow.backend.diffusion.untrained import save_untrained_checkpoint
-from agentflow.errors import ConfigurationError, OutputValidationError, TruncatedOutputError
+from agentflow.backend.scripted import ScriptedBackend
+from agentflow.errors import ConfigurationError, OutputValidationError, TruncatedOutputError, UnsupportedSchemaError
 from agentflow.model import Model, load_model
 from agentflow.types import AssistantMessage, Generation, GenerationSettings, SystemMessage, Usage, UserMessage
 
@@ -162,3 +163,53 @@ def test_importing_needs_no_torch():
     code = "import sys, agentflow.model; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603 - our own code
+
+
+DISTINCT = {"type": "array", "items": {"type": "string", "maxLength": 2}, "uniqueItems": True, "minItems": 2}
+
+
+def test_a_schema_beyond_the_grammar_is_refused_by_default(model):
+    """The error names the keyword before anything is decoded."""
+    with pytest.raises(UnsupportedSchemaError, match="uniqueItems"):
+        model.decode_sync(DISTINCT, "Write.", settings=FAST)
+
+
+@pytest.mark.slow
+def test_what_the_grammar_leaves_out_is_checked_after_decoding(model):
+    """Random weights under the rest of the schema: an answer that comes back has distinct items."""
+    settings = dataclasses.replace(FAST, max_new_tokens=24)
+    value = model.decode_sync(DISTINCT, "Write.", settings=settings, on_unsupported="check", num_retries=20)
+    assert len(value) == len(set(value)) >= 2
+    assert all(len(text) <= 2 for text in value)
+
+
+def test_an_answer_that_fails_the_check_is_asked_for_again():
+    """The model is shown its answer and what is wrong with it; the second one counts."""
+    backend = ScriptedBackend([["a", "a"], ["a", "b"]])
+    assert Model(backend).decode_sync(DISTINCT, "Write.", on_unsupported="check") == ["a", "b"]
+    assert [request.settings.on_unsupported for request in backend.requests] == ["check", "check"]
+    *_, answer, complaint = backend.requests[1].messages
+    assert answer.text == '["a", "a"]'
+    assert "non-unique" in complaint.text
+
+
+def test_retries_are_bounded_and_only_for_the_check():
+    """After the last try the error stays; without the check the first bad answer is an error."""
+    backend = ScriptedBackend([["a", "a"]] * 3)
+    with pytest.raises(OutputValidationError, match="non-unique"):
+        Model(backend).decode_sync(DISTINCT, "Write.", on_unsupported="check", num_retries=1)
+    assert len(backend.requests) == 2
+    backend = ScriptedBackend([["a", "a"]] * 3)
+    with pytest.raises(OutputValidationError, match="non-unique"):
+        Model(backend).decode_sync(DISTINCT, "Write.")
+    assert len(backend.requests) == 1
+
+
+def test_a_python_type_is_checked_against_its_whole_schema():
+    """Extra keywords of a field that pydantic itself does not check are checked too."""
+
+    class Team(pydantic.BaseModel):
+        names: list[str] = pydantic.Field(json_schema_extra={"uniqueItems": True})
+
+    backend = ScriptedBackend([{"names": ["a", "a"]}, {"names": ["a"]}])
+    assert Model(backend).decode_sync(Team, "Write.", on_unsupported="check") == Team(names=["a"])

@@ -18,7 +18,6 @@ from agentflow.constraint.index import SlotSpec
 from agentflow.constraint.regex import pattern_dfa
 from agentflow.constraint.schema import Node, ObjectShape
 from agentflow.constraint.values import Depth, Piece, ValueWriter
-from agentflow.errors import UnsupportedSchemaError
 
 _MAX_KINDS = 48
 
@@ -230,7 +229,9 @@ class ObjectWriter:
             cells = [cell for cell in split if not cell[0].is_empty]
             if len(cells) > _MAX_KINDS:
                 reason = f"its patterns overlap in more than {_MAX_KINDS} ways"
-                raise UnsupportedSchemaError("patternProperties", pointer=self._pointer, reason=reason)
+                self._writer.refuse("patternProperties", self._pointer, reason)
+                yield _Kind(self._free_names(), frozenset(), 0)
+                return
         for names, subset in cells:
             node = self._node_of_kind(subset)
             if not names.is_empty and not self._tree.is_empty(node):
@@ -246,7 +247,7 @@ class ObjectWriter:
                 is_last = not self._tree.is_trivial(demand.node)  # a repeated name would replace the value
                 if is_last and len(self._demands) > 1:
                     reason = "it demands several undeclared properties with certain values, and names may repeat"
-                    raise UnsupportedSchemaError("not", pointer=self._pointer, reason=reason)
+                    self._writer.refuse("not", self._pointer, reason)
                 yield _Kind(inside, both, 1 << i, is_last)
         offset = len(self._shape.some)
         for i, literal in enumerate(sorted(self._shape.some_names)):

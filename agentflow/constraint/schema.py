@@ -27,7 +27,8 @@ from agentflow.constraint.formula import (
     units,
 )
 from agentflow.constraint.keywords import Keywords
-from agentflow.constraint.reader import TYPES
+from agentflow.constraint.limits import num_states_left, restore_states
+from agentflow.constraint.reader import TYPES, Ask
 from agentflow.constraint.resources import Resources
 from agentflow.constraint.scalar_sets import Numbers, holds, make_numbers, number_set, string_set
 from agentflow.constraint.shapes import ArrayShape, Node, ObjectShape, array_shape, object_shape
@@ -54,6 +55,7 @@ class SchemaTree:
         """
         self.resources = Resources(schema)
         self._keywords = Keywords(self.resources, self.formula, self._exclude, unchecked)
+        self._unchecked = unchecked
         self._is_strict = is_strict
         self._formulas: dict[tuple[Literal, str], Formula | None] = {}
         self._nodes: dict[tuple[Node, str], Formula] = {}
@@ -196,6 +198,23 @@ class SchemaTree:
 
         return alternatives(formula, is_possible, keyword, pointer)
 
+    def _expand(self, node: Node, kind: str) -> list[tuple[Atom, ...]]:
+        """Give the alternatives of a node; where they are too many, wider ones that a check after decoding narrows."""
+        states = num_states_left()
+        try:
+            return self._conjunctions(node, kind, self.node_formula(node, kind), _EMPTINESS_DEPTH)
+        except UnsupportedSchemaError as error:
+            if self._unchecked is None:
+                raise
+            self._unchecked.append((error.keyword, error.pointer))
+        restore_states(states)
+        wide = _widen(both(self.formula(literal, kind) for literal in sorted(node)), self.formula, kind)
+        try:
+            return self._conjunctions(node, kind, wide, _EMPTINESS_DEPTH)
+        except UnsupportedSchemaError:
+            restore_states(states)
+            return [()]
+
     def _branching_keyword(self, node: Node) -> str:
         names = ("oneOf", "anyOf", "if", "not", "allOf", "dependencies", "dependentSchemas", "enum")
         for literal in sorted(node):
@@ -289,7 +308,7 @@ class SchemaTree:
         """Give the alternatives of arrays that satisfy the node."""
         key = (node, "array")
         if key not in self._shapes:
-            found = self._conjunctions(node, "array", self.node_formula(node, "array"), _EMPTINESS_DEPTH)
+            found = self._expand(node, "array")
             self._shapes[key] = list(dict.fromkeys(map(array_shape, found)))
         shapes: list[ArrayShape] = self._shapes[key]
         return shapes
@@ -298,10 +317,21 @@ class SchemaTree:
         """Give the alternatives of objects that satisfy the node."""
         key = (node, "object")
         if key not in self._shapes:
-            found = self._conjunctions(node, "object", self.node_formula(node, "object"), _EMPTINESS_DEPTH)
+            found = self._expand(node, "object")
             self._shapes[key] = [object_shape(atoms) for atoms in found]
         shapes: list[ObjectShape] = self._shapes[key]
         return shapes
+
+
+def _widen(formula: Formula, ask: Ask, kind: str) -> Formula:
+    """Let more than one option of a ``oneOf`` hold."""
+    if not isinstance(formula, Atom):
+        parts = [_widen(part, ask, kind) for part in formula.parts]
+        return both(parts) if isinstance(formula, And) else either(parts)
+    if formula.kind != "one":
+        return formula
+    _, options, is_positive = formula.payload
+    return either(_widen(ask(option, kind), ask, kind) for option in options) if is_positive else TRUE
 
 
 def _collect_names(formula: Formula, names: dict[str, None], later: dict[str, None]) -> None:
