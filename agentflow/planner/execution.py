@@ -15,18 +15,21 @@ from typing import Any
 
 import anyio
 
-from agentflow.agent.job import derive_seed
-from agentflow.agent.limits import Limits
+from agentflow.agent.job import RetryUnknown, derive_seed
+from agentflow.agent.limits import Limits, Prices
 from agentflow.agent.observer import EventObserver, Observer
 from agentflow.backend.base import Backend
-from agentflow.errors import LimitExceededError, ModelOutputError, ToolExecutionError
-from agentflow.events import PlanUpdated, TurnStarted, UsageUpdated
+from agentflow.errors import ModelOutputError, ToolExecutionError
+from agentflow.events import PlanUpdated, TurnStarted, TurnWritten, UsageUpdated
 from agentflow.executor import Approver, Executor
 from agentflow.executor.results import show
+from agentflow.journal import Journal
 from agentflow.planner.drafting import as_conversation
-from agentflow.planner.graph import needs_of, resolve_arguments
+from agentflow.planner.graph import escape_arguments, needs_of, resolve_arguments
 from agentflow.tool import RunContext
 from agentflow.types import (
+    AssistantMessage,
+    Generation,
     GenerationRequest,
     GenerationSettings,
     JsonValue,
@@ -35,6 +38,7 @@ from agentflow.types import (
     PlanStep,
     SystemMessage,
     ToolCall,
+    ToolResult,
     ToolSpec,
     Usage,
 )
@@ -52,17 +56,24 @@ class PlanRun:
         instructions: What the model is told above every conversation.
         settings: How to generate.
         limits: How far the run may go.
+        prices: What the model costs.
         deps: The caller's dependencies.
         approve: Asked before tools that need approval run.
         is_surprising: Whether the rest should be planned again after a step that succeeded.
         name: Name of the planner.
         run_id: Unique per run.
         on_event: Told of everything that happens.
+        journal: Where the run and what is nested in it are recorded.
+        recorder: Where events of this run are still to be recorded; a finished run is only told again.
+        retry_unknown: Which calls may be made again although their effect is unknown; see `RunOptions`.
         max_concurrency: Most steps that run at once; drafting is not bounded, the backend batches it.
+        is_planned: Whether there is a plan, however short.
+        is_approved: Whether the plan may run.
+        num_replans: How often the rest was planned again.
         num_turns: Turns that models wrote for the plan.
         usage: What the run has cost.
-        problems: What went wrong or surprised since the plan was last changed.
-        failed_steps: Ids of steps that failed since then.
+        planning_usage: What the planning has cost that the next plan comes from.
+        problems: By id of their step, what went wrong or surprised since the plan was last revised.
     """
 
     plan: Plan
@@ -72,18 +83,29 @@ class PlanRun:
     instructions: str
     settings: GenerationSettings
     limits: Limits
+    prices: Prices | None
     deps: Any
     approve: Approver | None
     is_surprising: Callable[[PlanStep], bool] | None
     name: str
     run_id: str
     on_event: EventObserver | None
+    journal: Journal | None
+    recorder: Journal | None
+    retry_unknown: RetryUnknown
     max_concurrency: int | None
+    is_planned: bool = False
+    is_approved: bool = True
+    num_replans: int = 0
     num_turns: int = 0
     usage: Usage = field(default_factory=Usage)
-    problems: list[str] = field(default_factory=list)
-    failed_steps: list[str] = field(default_factory=list)
-    _surprising_steps: set[str] = field(default_factory=set)
+    planning_usage: Usage = field(default_factory=Usage)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_failed_steps(self) -> bool:
+        """Whether a step failed since the plan was last revised."""
+        return any(step.state == "failed" for step in self.plan.steps if step.id in self.problems)
 
     async def run_pending_steps(self) -> None:
         """Run all pending steps, each as soon as what it needs is done; what needs a failed step is skipped."""
@@ -95,7 +117,7 @@ class PlanRun:
             try:
                 for needed in needs_of(step):
                     await ended[needed].wait()
-                self._record(await self._run_step(step, slots))
+                self.record(await self._run_step(step, slots))
             except Exception as error:  # noqa: BLE001 # raised again below, without an exception group around it
                 errors.append(error)
                 group.cancel_scope.cancel()
@@ -113,7 +135,7 @@ class PlanRun:
     async def _run_step(self, step: PlanStep, slots: AbstractAsyncContextManager[Any]) -> PlanStep:
         """Fill in the arguments, make the call, and say how it went."""
         needed = self._find(needs_of(step))
-        if any(other.state != "done" or other.id in self._surprising_steps for other in needed):
+        if any(other.state != "done" or other.id in self.problems for other in needed):
             return replace(step, state="skipped")
         observer = self.observe()
         try:
@@ -122,14 +144,13 @@ class PlanRun:
             arguments = resolve_arguments(step.arguments or {}, {other.id: other.result for other in needed})
         except (ModelOutputError, ToolExecutionError) as error:
             return replace(step, state="failed", result=error.message)
-        self.check_limits(num_calls=1)
+        self.limits.check_calls(1, usage=self.usage)
         self.usage += Usage(tool_calls=1)
+        call = ToolCall(step.id, step.tool, arguments)
         async with slots:
-            (result,) = await self.executor.execute(
-                [ToolCall(step.id, step.tool, arguments)], self._make_context(observer)
-            )
+            (result,) = await self.executor.execute([call], self._make_context(observer))
         observer.raise_error()
-        return replace(step, arguments=arguments, state="failed" if result.is_error else "done", result=result.content)
+        return end_step(step, call, result)
 
     async def _draft_arguments(
         self, step: PlanStep, needed: Sequence[PlanStep], observer: Observer
@@ -139,7 +160,7 @@ class PlanRun:
         Raises:
             ToolExecutionError: The model wrote something else.
         """
-        self.check_limits()
+        self.limits.check_turn(num_turns=self.num_turns - 1, usage=self.usage)  # this one is counted already
         observer.tell(TurnStarted)
         task = f"{self.plan.task}\n\nThis step: {step.goal}" if step.goal else self.plan.task
         request = GenerationRequest(
@@ -149,12 +170,30 @@ class PlanRun:
             settings=replace(self.settings, seed=derive_seed(self.settings.seed, step.id), is_parallel=False),
         )
         started_s = time.perf_counter()
-        generation = await self.backend.generate(request, on_draft=observer.make_draft_observer())
-        self.add_usage(generation.usage, started_s, observer)
-        for call in generation.message.tool_calls:
-            if call.name == step.tool:
-                return dict(call.arguments)
-        raise ToolExecutionError(f"The model wrote no call of {step.tool}.")
+        try:
+            generation = await self.backend.generate(request, on_draft=observer.make_draft_observer())
+        except ModelOutputError as error:
+            self._add_turn(
+                Generation(AssistantMessage(error.text), "stop", error.usage or Usage()), started_s, observer
+            )
+            raise
+        calls = tuple(replace(c, id=step.id) for c in generation.message.tool_calls if c.name == step.tool)[:1]
+        self._add_turn(replace(generation, message=replace(generation.message, tool_calls=calls)), started_s, observer)
+        if not calls:
+            raise ToolExecutionError(f"The model wrote no call of {step.tool}.")
+        return escape_arguments(calls[0].arguments)
+
+    def _add_turn(self, generation: Generation, started_s: float, observer: Observer) -> None:
+        """Count what a turn cost and tell it."""
+        usage = generation.usage
+        if not usage.model_time_s:
+            usage = replace(usage, model_time_s=time.perf_counter() - started_s)
+        if self.prices is not None:
+            usage = replace(usage, cost=self.prices.cost(usage))
+        observer.tell(TurnWritten, message=generation.message, finish_reason=generation.finish_reason, turn_usage=usage)
+        self.usage += usage
+        observer.tell(UsageUpdated, usage=self.usage, turn_usage=usage)
+        observer.raise_error()
 
     def _find(self, ids: Sequence[str]) -> list[PlanStep]:
         return [step for step in self.plan.steps if step.id in ids]
@@ -162,59 +201,42 @@ class PlanRun:
     def drop_unrun_steps(self) -> None:
         """Forget the steps that have not run and the problems, before the rest is planned again."""
         self.plan = replace(self.plan, steps=tuple(s for s in self.plan.steps if s.state in ("done", "failed")))
-        self.problems, self.failed_steps, self._surprising_steps = [], [], set()
+        self.problems = {}
 
-    def _record(self, step: PlanStep) -> None:
-        if step.state == "failed":
-            self.problems.append(f"Step {step.id} failed: {show(step.result)}")
-            self.failed_steps.append(step.id)
-        elif step.state == "done" and self.is_surprising is not None and self.is_surprising(step):
-            self.problems.append(f"Step {step.id} succeeded with a result that was not expected.")
-            self._surprising_steps.add(step.id)
+    def record(self, step: PlanStep) -> None:
+        """Put a step that has ended in its place, look whether it is what was planned for, and tell."""
+        if step.state == "failed" or (
+            step.state == "done" and self.is_surprising is not None and self.is_surprising(step)
+        ):
+            self.problems[step.id] = describe_problem(step)
         self.set_plan(tuple(step if other.id == step.id else other for other in self.plan.steps))
 
-    def set_plan(self, steps: tuple[PlanStep, ...]) -> None:
-        """Put `steps` in the place of the plan's and tell."""
-        self.plan = replace(self.plan, steps=steps)
+    def set_plan(self, steps: tuple[PlanStep, ...], *, is_revised: bool = False) -> None:
+        """Put `steps` in the place of the plan's and tell; `is_revised` if they are other steps."""
+        self.plan, self.is_planned = replace(self.plan, steps=steps), True
         observer = self.observe(is_turn=False)
-        observer.tell(PlanUpdated, plan=self.plan)
+        observer.tell(
+            PlanUpdated,
+            plan=self.plan,
+            is_revised=is_revised,
+            is_approved=self.is_approved,
+            num_replans=self.num_replans,
+            unsettled=tuple(self.problems),
+            usage=self.planning_usage,
+        )
+        self.planning_usage = Usage()
         observer.raise_error()
 
     def observe(self, *, is_turn: bool = True) -> Observer:
         """Make an observer for one turn of the run; turns of one batch go on at the same time."""
         self.num_turns += is_turn
-        observer = Observer(self.on_event, agent=self.name, run_id=self.run_id)
+        observer = Observer(self.on_event, agent=self.name, run_id=self.run_id, recorder=self.recorder)
         observer.turn = self.num_turns
         return observer
-
-    def add_usage(self, usage: Usage, started_s: float, observer: Observer) -> None:
-        """Count what a turn cost and tell."""
-        if not usage.model_time_s:
-            usage = replace(usage, model_time_s=time.perf_counter() - started_s)
-        self.usage += usage
-        observer.tell(UsageUpdated, usage=self.usage, turn_usage=usage)
-        observer.raise_error()
 
     def with_instructions(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """Put the instructions above a conversation."""
         return (SystemMessage(self.instructions), *messages) if self.instructions else tuple(messages)
-
-    def check_limits(self, *, num_calls: int = 0) -> None:
-        """Check before a turn, or before `num_calls` calls.
-
-        Raises:
-            LimitExceededError: A limit is reached.
-        """
-        limits = self.limits
-        if limits.max_calls is not None and self.usage.tool_calls + num_calls > limits.max_calls:
-            raise LimitExceededError(f"the plan needs more than max_calls={limits.max_calls} calls", limit="max_calls")
-        if limits.max_tokens is not None and self.usage.output_tokens >= limits.max_tokens:
-            raise LimitExceededError(
-                f"no output after {self.usage.output_tokens} output tokens; max_tokens={limits.max_tokens}",
-                limit="max_tokens",
-            )
-        if limits.max_turns is not None and self.num_turns > limits.max_turns:
-            raise LimitExceededError(f"no output after max_turns={limits.max_turns} turns", limit="max_turns")
 
     def _make_context(self, observer: Observer) -> RunContext[Any]:
         return RunContext(
@@ -227,6 +249,8 @@ class PlanRun:
             usage=self.usage,
             settings=self.settings,
             approve=self.approve,
+            journal=self.journal,
+            retry_unknown=self.retry_unknown,
             is_watched=observer.is_watched,
             emit=observer.pass_on,
             add_usage=self._add_tool_usage,
@@ -234,3 +258,16 @@ class PlanRun:
 
     def _add_tool_usage(self, usage: Usage) -> None:
         self.usage += usage
+
+
+def end_step(step: PlanStep, call: ToolCall, result: ToolResult) -> PlanStep:
+    """Say how a step went that made `call`; its arguments are kept so that the plan can be run again."""
+    arguments = escape_arguments(call.arguments)
+    return replace(step, arguments=arguments, state="failed" if result.is_error else "done", result=result.content)
+
+
+def describe_problem(step: PlanStep) -> str:
+    """Say why the plan must be revised after `step`."""
+    if step.state == "failed":
+        return f"Step {step.id} failed: {show(step.result)}"
+    return f"Step {step.id} succeeded with a result that was not expected."

@@ -2,6 +2,7 @@
 
 A reference is ``${id}`` or ``${id.key.0}`` inside a string argument. A string that is one reference and
 nothing else becomes the value itself, whatever its type; inside a longer string the value is written as text.
+``$${id}`` is no reference: it stands for the text ``${id}``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from agentflow.errors import ConfigurationError, ToolExecutionError
 from agentflow.executor.results import show
 from agentflow.types import JsonValue, Plan, PlanStep, StepState
 
-_REFERENCE = re.compile(r"\$\{([^}.]+)((?:\.[^}.]+)*)\}")
+_REFERENCE = re.compile(r"(\$?)\$\{([^}.]+)((?:\.[^}.]+)*)\}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -54,7 +55,7 @@ def needs_of(step: PlanStep) -> tuple[str, ...]:
 
 def _references(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield from (match[1] for match in _REFERENCE.finditer(value))
+        yield from (match[2] for match in _REFERENCE.finditer(value) if not match[1])
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from _references(item)
@@ -88,15 +89,32 @@ def _resolve(value: JsonValue, results: Mapping[str, JsonValue]) -> JsonValue:
     return value
 
 
+def escape_arguments(arguments: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Write arguments that hold no references so that none is found in them."""
+    return {name: _escape(value) for name, value in arguments.items()}
+
+
+def _escape(value: JsonValue) -> JsonValue:
+    if isinstance(value, str):
+        return value.replace("${", "$${")
+    if isinstance(value, Mapping):
+        return {key: _escape(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [_escape(item) for item in value]
+    return value
+
+
 def _look_up(reference: re.Match[str], results: Mapping[str, JsonValue]) -> JsonValue:
-    value = results.get(reference[1])
-    for key in reference[2].split(".")[1:]:
+    if reference[1]:
+        return reference[0][1:]
+    value = results.get(reference[2])
+    for key in reference[3].split(".")[1:]:
         if isinstance(value, Mapping) and key in value:
             value = value[key]
         elif isinstance(value, Sequence) and not isinstance(value, str) and key.isdecimal() and int(key) < len(value):
             value = value[int(key)]
         else:
-            raise ToolExecutionError(f"{reference[0]} points to nothing: the result of {reference[1]} has no {key!r}.")
+            raise ToolExecutionError(f"{reference[0]} points to nothing: the result of {reference[2]} has no {key!r}.")
     return value
 
 

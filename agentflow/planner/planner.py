@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
-import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Generic, TypeAlias, Unpack
 
-import anyio
-
-from agentflow.agent import Agent, Limits
-from agentflow.agent.job import derive_seed
-from agentflow.agent.loop import name_end
+from agentflow.agent import Agent, Limits, Prices
+from agentflow.agent.limits import check_prices
 from agentflow.agent.models import ModelSource, find_backend
 from agentflow.agent.options import check_options
-from agentflow.agent.result import OutputT, RunResult
+from agentflow.agent.result import OutputT
 from agentflow.agent.sync import run_blocking
-from agentflow.errors import AgentflowError, ConfigurationError, LimitExceededError, ToolDeniedError
-from agentflow.events import Event, OutputReady, RunEnd, RunFinished, RunStarted
+from agentflow.errors import ConfigurationError
 from agentflow.executor import Approver, Executor
-from agentflow.planner.drafting import PLAN_INSTRUCTIONS, as_conversation, describe_progress, plan_schema, read_steps
+from agentflow.journal import Journal
+from agentflow.planner.drafting import PLAN_INSTRUCTIONS
 from agentflow.planner.execution import PlanRun
 from agentflow.planner.graph import check_plan
+from agentflow.planner.loop import PlanApprover, PlanLoop
 from agentflow.planner.result import PlanOptions, PlanResult
+from agentflow.planner.resuming import describe, restore_inplace
 from agentflow.tool import ToolSource, collect_tools
 from agentflow.tool.context import DepsT
-from agentflow.types import GenerationSettings, JsonSchema, Message, Plan, PlanStep
-
-PlanApprover: TypeAlias = Callable[[Plan], "Plan | bool | Awaitable[Plan | bool]"]
-"""Asked before a plan or its continuation runs: yes, no, or the plan to run instead; sync or async."""
+from agentflow.types import GenerationSettings, JsonSchema, Plan, PlanStep
 
 StepCheck: TypeAlias = Callable[[PlanStep], bool]
 """Whether a step that succeeded has such a surprising result that the rest should be planned again."""
@@ -54,6 +47,7 @@ class Planner(Generic[DepsT, OutputT]):
         name: str = "planner",
         settings: GenerationSettings | None = None,
         limits: Limits | None = None,
+        prices: Prices | None = None,
         max_steps: int = 16,
         max_replans: int = 2,
         max_concurrency: int | None = 16,
@@ -71,6 +65,7 @@ class Planner(Generic[DepsT, OutputT]):
             name: For people.
             settings: How to generate; a seed makes runs repeatable.
             limits: How far a run may go; `max_turns` counts plans, steps and answers.
+            prices: What the model costs; see `Agent`.
             max_steps: Most steps of one plan.
             max_replans: How often the rest may be planned again after a failed or surprising step.
             max_concurrency: Most steps that run at once.
@@ -93,17 +88,23 @@ class Planner(Generic[DepsT, OutputT]):
         self._model = model
         self._instructions = instructions
         self._settings = settings or GenerationSettings()
-        self._limits = limits or Limits()
+        self._limits, self._prices = limits or Limits(), prices
+        check_prices(self._limits, prices)
         self._max_steps, self._max_replans, self._max_concurrency = max_steps, max_replans, max_concurrency
         self._approve, self._approve_plan, self._is_surprising = approve, approve_plan, is_surprising
-        self._answerer: Agent[Any, OutputT] = Agent(
-            model,
-            instructions=instructions,
-            tools=self._tools,
-            tool_choice="none",
-            output_type=output_type,
-            name=name,
-        )
+        ask = partial(Agent[Any, Any], model, tools=self._tools, tool_choice="none", name=name, prices=prices)
+        self._answerer: Agent[Any, OutputT] = ask(instructions=instructions, output_type=output_type)
+        self._make_drafter = partial(ask, instructions=f"{instructions}\n\n{PLAN_INSTRUCTIONS}".strip())
+
+    @property
+    def model(self) -> ModelSource:
+        """The model, or its name."""
+        return self._model
+
+    @property
+    def settings(self) -> GenerationSettings:
+        """How it generates, unless a run says otherwise."""
+        return self._settings
 
     async def plan(self, task: str) -> Plan:
         """Plan a task without running anything.
@@ -111,9 +112,9 @@ class Planner(Generic[DepsT, OutputT]):
         Raises:
             ModelOutputError: The model wrote no usable plan.
         """
-        run = await self._begin(task, {})
-        await self._draft_steps(run, min_steps=1)
-        return run.plan
+        loop = await self.prepare(task)
+        await loop.draft_steps(min_steps=1)
+        return loop.state.plan
 
     async def run(self, task: str, **options: Unpack[PlanOptions[DepsT]]) -> PlanResult[OutputT]:
         """Plan `task`, run the plan, and answer.
@@ -128,17 +129,7 @@ class Planner(Generic[DepsT, OutputT]):
             ModelOutputError: The model wrote no usable plan or answer.
             AgentflowError: The model failed. An error raised during the run carries the conversation in `messages`.
         """
-        check_options(options, PlanOptions)
-        run = await self._begin(task, options)
-        started_s = time.perf_counter()
-        run.observe(is_turn=False).tell(RunStarted, task=task, model=run.backend.name)
-        try:
-            return await self._work_in_time(run, started_s)
-        except BaseException as error:
-            if isinstance(error, AgentflowError):
-                error.messages = run.with_instructions(as_conversation(task, run.plan.steps))
-            _tell_end(run, started_s, name_end(error), error=str(error))
-            raise
+        return await (await self.prepare(task, **options)).run()
 
     def run_sync(self, task: str, **options: Unpack[PlanOptions[DepsT]]) -> PlanResult[OutputT]:
         """Run from code that is not async; takes what `run` takes.
@@ -148,131 +139,78 @@ class Planner(Generic[DepsT, OutputT]):
         """
         return run_blocking(partial(self.run, task, **options), name=self.name, task=task)
 
-    async def _work_in_time(self, run: PlanRun, started_s: float) -> PlanResult[OutputT]:
-        timeout_s = self._limits.timeout_s
-        with anyio.move_on_after(timeout_s):
-            return await self._work(run, started_s)
-        raise LimitExceededError(f"the run took longer than timeout_s={timeout_s:g}", limit="timeout_s")
+    async def resume(
+        self, run_id: str, journal: Journal, /, **options: Unpack[PlanOptions[DepsT]]
+    ) -> PlanResult[OutputT]:
+        """Go on with a run whose process died, or that was cancelled or reached a limit.
 
-    async def _work(self, run: PlanRun, started_s: float) -> PlanResult[OutputT]:
-        if not run.plan.steps:
-            await self._draft_steps(run, min_steps=1)
-        num_replans = 0
-        while True:
-            await self._ask_for_approval(run)
-            await run.run_pending_steps()
-            if not run.problems or (num_replans >= self._max_replans and not run.failed_steps):
-                break
-            if num_replans >= self._max_replans:
-                raise LimitExceededError(
-                    f"steps failed and max_replans={self._max_replans} is used up: {'; '.join(run.problems)}",
-                    limit="max_replans",
-                )
-            num_replans += 1
-            await self._replan(run)
-        output, messages = await self._answer(run)
-        _tell_end(run, started_s, "output", output=output)
-        return PlanResult(
-            output=output,
-            plan=run.plan,
-            messages=messages,
-            usage=run.usage,
-            num_replans=num_replans,
-            duration_s=time.perf_counter() - started_s,
-            run_id=run.run_id,
+        Plan, filled-in arguments and results that the journal holds are used as they are: no finished call is made
+        again. A step whose call was running is made again only if its tool is idempotent or `retry_unknown` allows
+        it; otherwise it failed, its result says that its effect is unknown, and the rest is planned again.
+
+        Args:
+            run_id: The run; `Journal.runs` lists them.
+            journal: Where it is recorded.
+            **options: See `PlanOptions`; task and plan come from the journal.
+
+        Raises:
+            JournalError: There is no such run.
+            ConfigurationError: It is a run of another planner.
+            AgentflowError: See `run`.
+        """
+        record = journal.get(run_id)
+        options["settings"] = options.get("settings") or record.settings
+        options["run_id"], options["journal"] = run_id, journal
+        return await self.run(record.task, **options)
+
+    async def prepare(self, task: str, **options: Unpack[PlanOptions[DepsT]]) -> PlanLoop[OutputT]:
+        """Load the model and set up a run, for callers that drive it themselves; takes what `run` takes."""
+        check_options(options, PlanOptions)
+        run = await self._make_run(task, options)
+        record = None if run.journal is None else run.journal.find(run.run_id)
+        calls = None if record is None else restore_inplace(run, record)
+        if run.journal is not None and record is None:
+            run.journal.begin(describe(run))
+        return PlanLoop(
+            state=run,
+            answerer=self._answerer,
+            make_drafter=self._make_drafter,
+            max_steps=self._max_steps,
+            max_replans=self._max_replans,
+            approve_plan=self._approve_plan,
+            given_plan=options.get("plan") if record is None else None,
+            calls=calls,
         )
 
-    async def _begin(self, task: str, options: PlanOptions[DepsT]) -> PlanRun:
-        plan = options.get("plan") or Plan(task=task, steps=())
-        check_plan(plan, tools=[t.name for t in self._tools])
+    async def _make_run(self, task: str, options: PlanOptions[DepsT]) -> PlanRun:
+        """Set up what changes during a run, at its beginning.
+
+        Raises:
+            ConfigurationError: The plan that is given cannot be run, or an option has a wrong value.
+        """
+        if given := options.get("plan"):
+            check_plan(given, tools=[t.name for t in self._tools])
+        model, journal = options.get("model"), options.get("journal")
+        limits = options.get("limits") or self._limits
+        check_prices(limits, self._prices)
+        approve = options.get("approve") or self._approve
         return PlanRun(
-            plan=replace(plan, task=task),
-            backend=await find_backend(self._model),
-            executor=Executor(self._tools, approve=self._approve),
+            plan=Plan(task=task, steps=()),
+            backend=await find_backend(self._model if model is None else model),
+            executor=Executor(self._tools, approve=approve),
             tools=tuple(t.spec for t in self._tools),
             instructions=self._instructions,
-            settings=self._settings,
-            limits=self._limits,
+            settings=options.get("settings") or self._settings,
+            limits=limits,
+            prices=self._prices,
             deps=options.get("deps"),
-            approve=self._approve,
+            approve=approve,
             is_surprising=self._is_surprising,
             name=self.name,
             run_id=options.get("run_id") or uuid.uuid4().hex,
             on_event=options.get("on_event"),
+            journal=journal,
+            recorder=journal,
+            retry_unknown=options.get("retry_unknown", False),
             max_concurrency=self._max_concurrency,
         )
-
-    async def _draft_steps(self, run: PlanRun, *, request: str = "", min_steps: int) -> None:
-        """Have the model plan what is left, and append its steps."""
-        names, kept = [t.name for t in self._tools], run.plan.steps
-        agent = Agent(
-            run.backend,
-            instructions=f"{self._instructions}\n\n{PLAN_INSTRUCTIONS}".strip(),
-            tools=self._tools,
-            tool_choice="none",
-            output_type=plan_schema(names, min_steps=min_steps, max_steps=self._max_steps, earlier=kept),
-        )
-        agent.output_validator(lambda answer: read_steps(answer, kept))
-        steps: tuple[PlanStep, ...] = (await self._ask(run, agent, request)).output
-        run.set_plan((*kept, *steps))
-
-    async def _replan(self, run: PlanRun) -> None:
-        """Drop what has not run, keep what has, and plan the rest again."""
-        problem = " ".join(run.problems)
-        run.drop_unrun_steps()
-        request = describe_progress(run.plan, problem)
-        await self._draft_steps(run, request=request, min_steps=0)
-
-    async def _ask_for_approval(self, run: PlanRun) -> None:
-        """Ask about the plan; the answer may be another plan.
-
-        Raises:
-            ToolDeniedError: The answer is no.
-            ConfigurationError: The other plan cannot be run.
-        """
-        if self._approve_plan is None:
-            return
-        answer = self._approve_plan(run.plan)
-        decision = await answer if inspect.isawaitable(answer) else answer
-        if isinstance(decision, Plan):
-            check_plan(decision, tools=[t.name for t in self._tools])
-            run.set_plan(decision.steps)
-        elif not decision:
-            raise ToolDeniedError("the plan was not approved; nothing of it ran")
-
-    async def _answer(self, run: PlanRun) -> tuple[OutputT, tuple[Message, ...]]:
-        result = await self._ask(run, self._answerer, "")
-        return result.output, result.messages
-
-    async def _ask(self, run: PlanRun, agent: Agent[Any, Any], request: str) -> RunResult[Any]:
-        """Have `agent` go on from what the plan has done so far; its events and cost are the run's."""
-        run.check_limits()
-        first_turn = run.num_turns
-        loop = await agent.prepare(
-            request,
-            history=as_conversation(run.plan.task, run.plan.steps),
-            settings=replace(self._settings, seed=derive_seed(self._settings.seed, f"turn {first_turn}")),
-            model=run.backend,
-            on_event=None if run.on_event is None else partial(_hand_on, run, first_turn),
-        )
-        try:
-            return await loop.run()
-        finally:
-            run.usage += loop.usage
-            run.num_turns += loop.observer.turn
-
-
-def _hand_on(run: PlanRun, first_turn: int, event: Event) -> None:
-    """Tell an event of a nested question as an event of the run."""
-    if run.on_event is not None and not isinstance(event, (RunStarted, RunFinished, OutputReady)):
-        run.on_event(replace(event, agent=run.name, run_id=run.run_id, turn=first_turn + event.turn))
-
-
-def _tell_end(run: PlanRun, started_s: float, reason: RunEnd, *, output: Any = None, error: str = "") -> None:
-    observer = run.observe(is_turn=False)
-    if reason == "output":
-        observer.tell(OutputReady, output=output)
-    duration_s = time.perf_counter() - started_s
-    observer.tell(RunFinished, reason=reason, usage=run.usage, duration_s=duration_s, error=error)
-    if reason == "output":
-        observer.raise_error()

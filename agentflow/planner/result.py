@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypedDict
 
+from agentflow.agent.job import RetryUnknown
+from agentflow.agent.limits import Limits
+from agentflow.agent.models import ModelSource
 from agentflow.agent.observer import EventObserver
 from agentflow.agent.result import OutputT
+from agentflow.executor import Approver
+from agentflow.journal import Journal
 from agentflow.tool.context import DepsT
-from agentflow.types import Message, Plan, Usage
+from agentflow.types import GenerationSettings, Message, Plan, Usage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +45,23 @@ class PlanOptions(TypedDict, Generic[DepsT], total=False):
     Attributes:
         plan: Run this plan in place of a new one; steps that are done stay done.
         deps: Dependencies for tools; see `RunContext`.
+        settings: How to generate, in place of the planner's.
+        limits: How far the run may go, in place of the planner's.
+        model: In place of the planner's.
+        approve: Asked before a tool that needs approval runs, in place of the planner's.
         on_event: Told of everything that happens, in the event loop.
-        run_id: Name of the run; made up if not given.
+        journal: Where the run is recorded, so that it can be resumed.
+        run_id: Name of the run; made up if not given. A run of that name in the journal is gone on with.
+        retry_unknown: Which calls may be made again that were running when the process died; see `RunOptions`.
     """
 
     plan: Plan | None
     deps: DepsT
+    settings: GenerationSettings | None
+    limits: Limits | None
+    model: ModelSource | None
+    approve: Approver | None
     on_event: EventObserver | None
+    journal: Journal | None
     run_id: str
+    retry_unknown: RetryUnknown
