@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ApprovalMode: TypeAlias = Literal["ask", "always", "never"]
 
-CHOICES: Final = "y yes · n no · a yes to all calls of this tool · e edit the arguments · anything else says why not"
+CHOICES: Final = "y yes · n no · a all of this tool · e edit · or write why not"
 
 
 def read_line(prompt: str, *, is_on_stderr: bool = False) -> str:

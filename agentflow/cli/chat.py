@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from agentflow.types import Message
 
 PROMPT: Final = "you> "
-HELP: Final = "/new forgets the conversation · /help · Ctrl-C stops the agent · Ctrl-D or /quit ends"
+HELP: Final = "/new forgets what was said · Ctrl-C stops the agent · Ctrl-D or /quit ends"
 
 
 def chat(desk: Desk) -> None:
     """Talk until the person ends it."""
     is_person = sys.stdin.isatty()
     if is_person:
-        desk.console.print(Text.assemble(("chat with ", "dim"), (desk.agent.name, "bold"), (f"   {HELP}", "dim")))
+        desk.console.print(Text.assemble(("chat with ", "dim"), (desk.agent.name, "bold")))
+        desk.console.print(HELP, style="dim", highlight=False)
     history: tuple[Message, ...] = ()
     while (text := _read(desk, is_person=is_person)) is not None:
         match text:
@@ -41,7 +42,7 @@ def chat(desk: Desk) -> None:
                 history = ()
                 desk.console.print("the conversation is forgotten", style="dim")
             case "/help":
-                desk.console.print(HELP, style="dim")
+                desk.console.print(HELP, style="dim", highlight=False)
             case _:
                 history = _talk(desk, text, history, is_person=is_person)
 

@@ -59,7 +59,7 @@ class LiveView(View):
         self._run_id = ""
         self._usage = Usage()
         self._events: SimpleQueue[Event | _Pause | None] = SimpleQueue()
-        self._live = Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop")
+        self._live = self._make_panel()
         self._player = threading.Thread(target=self._play, name="agentflow-live-view", daemon=True)
 
     def __enter__(self) -> Self:
@@ -94,8 +94,12 @@ class LiveView(View):
         try:
             yield
         finally:
+            self._live = self._make_panel()  # the old one would erase what was written meanwhile
             self._live.start()
             pause.is_over.set()
+
+    def _make_panel(self) -> Live:
+        return Live(console=self._console, auto_refresh=False, transient=True, vertical_overflow="crop")
 
     def _play(self) -> None:
         while (event := self._events.get()) is not None:

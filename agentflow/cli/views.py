@@ -202,7 +202,7 @@ def replay_lines(event: Event) -> list[str]:
     if isinstance(event, OutputReady):
         return [f"  answer {event.output if isinstance(event.output, str) else compact(event.output)}"]
     if isinstance(event, RunFinished):
-        error = f": {event.error}" if event.error else ""
+        error = f": {event.error}" if event.error and event.reason != "cancelled" else ""
         return [f"{END_WORDS[event.reason]} after {event.duration_s:.1f} s{error}", f"  {usage_line(event.usage)}"]
     return event_lines(event)
 

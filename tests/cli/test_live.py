@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from agentflow.cli.live import FRAME_S, LiveView
-from agentflow.events import CallFinished, CallRunning, DraftUpdated, OutputRejected, TurnStarted
-from agentflow.types import Draft, ToolCall, ToolResult
+from agentflow.events import CallFinished, CallRunning, DraftUpdated, OutputRejected, TurnStarted, UsageUpdated
+from agentflow.types import Draft, ToolCall, ToolResult, Usage
 
 ORIGIN = {"agent": "a", "turn": 1, "run_id": "r"}
 CALL = ToolCall("1", "weekday", {"date": "2026-03-14"})
@@ -113,3 +113,36 @@ def test_an_interrupted_run_is_not_held():
     with pytest.raises(KeyboardInterrupt):
         interrupt()
     assert len(held_s) <= 1
+
+
+def test_a_pause_leaves_the_terminal_to_somebody_else():
+    """What was told before is played first; what is written meanwhile is not erased by the panel that comes back."""
+    console = terminal()
+    with LiveView(console, wait=lambda _: None) as view:
+        for event in (TurnStarted(**ORIGIN), *drafts(3), FINISHED):
+            view.show(event)
+        with view.paused():
+            is_played = "weekday(date=" in console.file.getvalue()
+            console.print("a question")
+            asked_at = len(console.file.getvalue())
+        view.show(FINISHED)
+    assert is_played
+    later = console.file.getvalue()[asked_at:]
+    first_panel, _, _ = later.partition("╭")
+    assert "\x1b[1A" not in first_panel
+
+
+def test_how_far_the_run_is_stands_below_the_panel():
+    """Calls, tokens and the speed of the model; runs inside the run are part of its own figures."""
+    console = terminal()
+    usage = Usage(output_tokens=120, model_time_s=2.0)
+    nested = {**ORIGIN, "run_id": "r.1"}
+    with LiveView(console, wait=lambda _: None) as view:
+        for event in (
+            TurnStarted(**ORIGIN),
+            UsageUpdated(**ORIGIN, usage=usage, turn_usage=usage),
+            UsageUpdated(**nested, usage=Usage(output_tokens=7), turn_usage=Usage(output_tokens=7)),
+            FINISHED,
+        ):
+            view.show(event)
+    assert "1 call · 120 tokens · 60 tokens per second" in console.file.getvalue()
