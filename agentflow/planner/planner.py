@@ -93,7 +93,7 @@ class Planner(Generic[DepsT, OutputT]):
         self._max_steps, self._max_replans, self._max_concurrency = max_steps, max_replans, max_concurrency
         self._approve, self._approve_plan, self._is_surprising = approve, approve_plan, is_surprising
         ask = partial(Agent[Any, Any], model, tools=self._tools, tool_choice="none", name=name, prices=prices)
-        self._answerer: Agent[Any, OutputT] = ask(instructions=instructions, output_type=output_type)
+        self._answerer: Agent[Any, Any] = ask(instructions=instructions, output_type=output_type)
         self._make_drafter = partial(ask, instructions=f"{instructions}\n\n{PLAN_INSTRUCTIONS}".strip())
 
     @property

@@ -25,6 +25,7 @@ from agentflow.types import PlanStep, ToolCall, ToolResult, Usage, UserMessage
 class Calls:
     """What a journal knows of the calls of the steps of one plan, by id of the step."""
 
+    written: dict[str, ToolCall] = field(default_factory=dict)
     running: dict[str, ToolCall] = field(default_factory=dict)
     finished: dict[str, tuple[ToolCall, ToolResult]] = field(default_factory=dict)
 
@@ -70,12 +71,10 @@ def _apply(event: Event, run: PlanRun, calls: Calls) -> None:
         run.problems = {name: describe_problem(steps[name]) for name in event.unsettled}
         run.usage += event.usage
         if event.is_revised:  # its steps are others, whatever their ids
-            calls.running, calls.finished = {}, {}
+            calls.written, calls.running, calls.finished = {}, {}, {}
     elif isinstance(event, TurnWritten):
         run.usage += event.turn_usage
-        for call in event.message.tool_calls:
-            calls.running.pop(call.id, None)
-            _set_arguments(run, call)
+        calls.written.update((call.id, call) for call in event.message.tool_calls)
     elif isinstance(event, CallRunning):
         calls.running[event.call.id] = event.call
     elif isinstance(event, CallFinished):
@@ -83,23 +82,23 @@ def _apply(event: Event, run: PlanRun, calls: Calls) -> None:
         run.usage += event.usage + Usage(tool_calls=1)
 
 
-def _set_arguments(run: PlanRun, call: ToolCall) -> None:
-    arguments = escape_arguments(call.arguments)
-    steps = (replace(s, arguments=arguments) if s.id == call.id else s for s in run.plan.steps)
-    run.plan = replace(run.plan, steps=tuple(steps))
-
-
 def settle_calls(run: PlanRun, calls: Calls) -> None:
-    """Record the steps whose calls had ended, and those of which nobody knows whether they took effect."""
+    """Fill in what was written, and record the steps that had ended or of which nobody knows whether they did."""
+    run.plan = replace(run.plan, steps=tuple(_fill_in(step, calls.written.get(step.id)) for step in run.plan.steps))
+    is_idempotent, retry = run.executor.is_idempotent, run.retry_unknown
     for step in run.plan.steps:
         if step.state != "pending":
             continue
         if ended := calls.finished.get(step.id):
             run.record(end_step(step, *ended))
-        elif (call := calls.running.get(step.id)) and not may_repeat(
-            call, run.executor.is_idempotent, run.retry_unknown
-        ):
+        elif (call := calls.running.get(step.id)) and not may_repeat(call, is_idempotent, retry):
             run.record(_give_up(run, step, call))
+
+
+def _fill_in(step: PlanStep, call: ToolCall | None) -> PlanStep:
+    if call is None or step.arguments is not None:
+        return step
+    return replace(step, arguments=escape_arguments(call.arguments))
 
 
 def _give_up(run: PlanRun, step: PlanStep, call: ToolCall) -> PlanStep:
