@@ -38,7 +38,7 @@ from agentflow.types import (
 )
 
 _SEED = 7_000_001
-_MAX_TURNS = 10
+_MAX_TURNS = 16
 _SPLITS: tuple[Split, ...] = ("values", "phrasings", "tools")
 
 
@@ -185,27 +185,55 @@ async def _compare_turns(model: Model, conversation: Conversation, settings: Gen
 
 
 async def _play(model: Model, conversation: Conversation, settings: GenerationSettings, tally: Tally) -> None:
-    """Play a conversation from the request to the answer."""
+    """Play a conversation from the first request to the last answer, round by round."""
     if conversation.before is None:
         return
     world = copy.deepcopy(conversation.before)
-    first = next(i for i, m in enumerate(conversation.messages) if isinstance(m, AssistantMessage))
-    messages = list(conversation.messages[:first])
-    is_solved = False
-    for turn in range(_MAX_TURNS):
+    messages: list[Message] = []
+    is_solved = True
+    for opening, right in _rounds(conversation):
+        messages += opening
+        given = await _play_round(model, conversation, messages, world, settings=settings, tally=tally)
+        if given is None or not is_same_turn(given, right):
+            is_solved = False
+            break
+        messages.append(given)
+    is_solved = is_solved and _is_same_world(world, conversation.after)
+    tally.add("task", conversation.kind, is_right=is_solved)
+
+
+def _rounds(conversation: Conversation) -> Iterator[tuple[list[Message], AssistantMessage]]:
+    """Give what opens each round, up to the user's message, and the right answer at its end."""
+    opening: list[Message] = []
+    for message in conversation.messages:
+        if isinstance(message, AssistantMessage) and not message.tool_calls:
+            yield opening, message
+            opening = []
+        elif not isinstance(message, AssistantMessage | ToolMessage):
+            opening.append(message)
+
+
+async def _play_round(
+    model: Model,
+    conversation: Conversation,
+    messages: list[Message],
+    world: Any,
+    *,
+    settings: GenerationSettings,
+    tally: Tally,
+) -> AssistantMessage | None:
+    """Let the model call until it answers; calls and results join the messages."""
+    for _ in range(_MAX_TURNS):
         message = await _ask(model, conversation, messages, settings, tally)
-        if message is None:
-            break
-        calls = tuple(_with_id(call, f"{turn}_{i}") for i, call in enumerate(message.tool_calls))
-        if not calls:
-            is_solved = is_same_turn(message, conversation.messages[-1]) and _is_same_world(world, conversation.after)
-            break
+        if message is None or not message.tool_calls:
+            return message
+        calls = tuple(_with_id(call, f"{len(messages)}_{i}") for i, call in enumerate(message.tool_calls))
         try:
             results = tuple(conversation.run(call, world) for call in calls)
         except (KeyError, TypeError):  # only without the constraint: no such tool or argument
-            break
+            return None
         messages += [AssistantMessage(tool_calls=calls), ToolMessage(results)]
-    tally.add("task", conversation.kind, is_right=is_solved)
+    return None
 
 
 def _with_id(call: Any, call_id: str) -> Any:

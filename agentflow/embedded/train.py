@@ -1,6 +1,7 @@
 """Train the embedded model: ``python -m agentflow.embedded.train --run runs/NAME``.
 
-The same command continues a run that was stopped; an interrupt or SIGTERM saves and stops. On CPU it
+The same command continues a run that was stopped; an interrupt or SIGTERM saves and stops. A run given
+``--minutes`` or ``--until`` ends on time, with the rate down to zero, however fast the machine is. On CPU it
 runs in bfloat16 matrix products on two threads; with ``--device cuda`` it runs on a GPU (give
 ``--compile`` and a larger ``--num-tokens``).
 """
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import torch
 
+from agentflow.embedded.clock import TrainingClock, next_time
 from agentflow.embedded.configuration import EmbeddedShape
+from agentflow.embedded.objective import Objective
 from agentflow.embedded.tokenizer import VOCAB_SIZE
 from agentflow.embedded.trainer import Trainer, TrainingPlan
 
@@ -32,6 +35,7 @@ def main() -> None:
         num_tokens=arguments.num_tokens,
         num_canvases=arguments.num_canvases,
         num_copying_pools=arguments.num_copying_pools,
+        num_parts=arguments.num_parts,
     )
     shape = EmbeddedShape(
         vocab_size=VOCAB_SIZE,
@@ -42,16 +46,26 @@ def main() -> None:
         num_kv_heads=arguments.num_heads,
         canvas_length=arguments.canvas_length,
     )
+    objective = Objective(next_token_weight=arguments.next_token_weight)
+    clock = TrainingClock(
+        minutes=arguments.minutes,
+        until=next_time(arguments.until) if arguments.until else None,
+        decay_minutes=arguments.decay_minutes,
+    )
     trainer = Trainer(
         arguments.run,
         plan,
         shape=shape,
+        objective=objective,
+        clock=clock,
+        num_workers=arguments.workers,
         device=arguments.device,
         is_compiled=arguments.compile,
         initial=arguments.initial,
     )
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: trainer.stop())
+    signal.signal(signal.SIGCONT, lambda *_: clock.note_stop())
     trainer.run(num_steps=arguments.num_steps, save_every_s=60 * arguments.save_every_min)
 
 
@@ -64,9 +78,13 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--steps", type=int, default=plan.steps, help="optimizer steps of the whole run")
     add("--num-steps", type=int, help="stop after this many steps of this call")
     add("--decay-steps", type=int, default=plan.decay_steps, help="last steps, in which the learning rate falls")
+    add("--minutes", type=float, help="minutes of training in which the run ends; time stopped does not count")
+    add("--until", help="time of day, HH:MM, at which the run ends")
+    add("--decay-minutes", type=float, default=20.0, help="minutes before --until in which the rate falls")
     add("--seed", type=int, default=plan.seed)
     add("--matrix-rate", type=float, default=plan.matrix_rate, help="learning rate of Muon")
     add("--other-rate", type=float, default=plan.other_rate, help="learning rate of AdamW")
+    add("--next-token-weight", type=float, default=Objective().next_token_weight, help="beside the diffusion loss")
     add("--num-tokens", type=int, default=plan.num_tokens, help="most tokens of a batch")
     add("--num-canvases", type=int, default=plan.num_canvases, help="canvases of a conversation in a batch")
     add("--num-copying-pools", type=int, default=plan.num_copying_pools, help="pools that only copy, to begin with")
@@ -77,7 +95,9 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--canvas-length", type=int, default=shape.canvas_length)
     add("--device", default="cpu", help="cpu or cuda")
     add("--compile", action="store_true", help="fuse with torch.compile")
-    add("--threads", type=int, default=2, help="CPU threads")
+    add("--threads", type=int, default=2, help="CPU threads of a process")
+    add("--workers", type=int, default=1, help="processes; on a CPU as many as cores, with --threads 1 and --num-parts")
+    add("--num-parts", type=int, default=plan.num_parts, help="batches of a step; workers take them in turn")
     add("--save-every-min", type=float, default=4.0, help="minutes between two savings of the state")
     return parser
 

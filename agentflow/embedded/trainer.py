@@ -15,16 +15,18 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Mapping
+import zlib
 from dataclasses import asdict, dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from agentflow.embedded.batches import BatchPlan, BatchStream, make_pool
+from agentflow.embedded.batches import Batch, BatchPlan, BatchStream, make_pool
+from agentflow.embedded.clock import TrainingClock
 from agentflow.embedded.configuration import EmbeddedShape, build_model
+from agentflow.embedded.crew import Crew
 from agentflow.embedded.data.conversations import COPYING, MIXTURE, make_conversation
 from agentflow.embedded.examples import Encoder
 from agentflow.embedded.network import Network, Sizes, gather_weights
@@ -50,6 +52,7 @@ class TrainingPlan:
         num_tokens: Most tokens of a batch.
         num_canvases: Canvases of a conversation in a batch.
         num_copying_pools: Pools of the data in which everything is copying.
+        num_parts: Batches whose gradients make one step.
         max_norm: Gradients are scaled down to this norm.
     """
 
@@ -62,6 +65,7 @@ class TrainingPlan:
     num_tokens: int = 9000
     num_canvases: int = 4
     num_copying_pools: int = 12
+    num_parts: int = 1
     max_norm: float = 1.0
 
     def rate(self, step: int) -> float:
@@ -83,6 +87,8 @@ class Trainer:
         dtype: Type of the matrix products.
         is_compiled: Use `torch.compile`.
         initial: Checkpoint folder whose weights and tokenizer a new run begins with; its shape must be `shape`.
+        clock: Time budget; when it is spent the run ends, whatever the plan's steps.
+        num_workers: Processes that share the batches of a step; on a GPU one.
     """
 
     def __init__(
@@ -96,9 +102,12 @@ class Trainer:
         dtype: torch.dtype = torch.bfloat16,
         is_compiled: bool = False,
         initial: Path | None = None,
+        clock: TrainingClock | None = None,
+        num_workers: int = 1,
     ) -> None:
         self.folder, self.plan, self.shape = folder, plan, shape
         self.objective = objective or Objective()
+        self.clock, self.num_workers = clock or TrainingClock(), num_workers
         self.device, self.dtype, self.is_compiled = torch.device(device), dtype, is_compiled
         folder.mkdir(parents=True, exist_ok=True)
         if initial is not None and not (folder / "tokenizer").exists():
@@ -112,20 +121,22 @@ class Trainer:
         self.sizes = Sizes.of(self.model)
         self.optimizers = _make_optimizers(self.model, plan)
         self.generator = torch.Generator(self.device).manual_seed(plan.seed)
-        self.step, self._position = 0, (0, 0)
+        self.step, self._positions = 0, [(0, 0)] * num_workers
         self._is_stopping = False
         if (folder / "state.pt").exists():
             self._load()
 
     def run(self, *, num_steps: int | None = None, save_every_s: float = 240.0, log_every: int = 20) -> None:
         """Train to the end of the plan, or `num_steps` steps, and save."""
-        stream = self._open_stream()
-        left = self.plan.steps - self.step
+        crew = self._gather_crew()
+        last = self.plan.steps if num_steps is None else min(self.plan.steps, self.step + num_steps)
         window: list[Losses] = []
         saved_at = logged_at = time.monotonic()
-        for batch in islice(stream, left if num_steps is None else min(left, num_steps)):
-            window.append(self._take_step(batch.to(self.device)))
-            self._position = stream.position
+        while self.step < last and not self._is_stopping and self.clock.rate() > 0:
+            self.clock.start_step()
+            window.append(self._take_step(crew))
+            self._positions = crew.positions()
+            self.clock.end_step()
             now = time.monotonic()
             if self.step % log_every == 0:
                 self._log(window, (now - logged_at) / len(window))
@@ -133,9 +144,7 @@ class Trainer:
             if now - saved_at > save_every_s:
                 self.save()
                 saved_at = now
-            if self._is_stopping:
-                break
-        stream.close()
+        crew.close()
         self.save()
 
     def stop(self) -> None:
@@ -149,7 +158,8 @@ class Trainer:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "generator": self.generator.get_state(),
             "step": self.step,
-            "position": self._position,
+            "spent_s": self.clock.spent_s,
+            "positions": self._positions,
             "plan": asdict(self.plan),
             "shape": asdict(self.shape),
             "objective": asdict(self.objective),
@@ -164,48 +174,71 @@ class Trainer:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.generator.set_state(state["generator"].cpu())
-        self.step, self._position = state["step"], tuple(state["position"])
+        self.step = state["step"]
+        self._positions = _share_out([tuple(position) for position in state["positions"]], self.num_workers)
+        self.clock.spent_s = state.get("spent_s", 0.0)
 
-    def _open_stream(self) -> BatchStream:
+    def _gather_crew(self) -> Crew:
+        """Begin the streams and the helpers; each worker has noise and every so-many-th pool of its own."""
+        trained = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
+        seeds = [f"{self.plan.seed}/{self.step}/{worker}" for worker in range(self.num_workers)]
+        generators = [self.generator]
+        generators += [torch.Generator().manual_seed(zlib.crc32(seed.encode())) for seed in seeds[1:]]
+
+        def compute(worker: int, batch: Batch) -> Losses:
+            network = Network(gather_weights(self.model, self.dtype), self.sizes, is_compiled=self.is_compiled)
+            return compute_losses(network, batch.to(self.device), self.objective, generators[worker])
+
+        streams = [partial(self._open_stream, worker) for worker in range(self.num_workers)]
+        return Crew(trained, compute, streams, num_parts=self.plan.num_parts)
+
+    def _open_stream(self, worker: int) -> BatchStream:
         encoder = Encoder(self.tokenizer)
 
-        def mixture(pool: int) -> Mapping[str, float]:
-            return COPYING if pool < self.plan.num_copying_pools else MIXTURE
-
-        def plan(pool: int) -> BatchPlan:
-            return BatchPlan(
+        def make(index: int) -> list[Batch]:
+            pool = index * self.num_workers + worker
+            plan = BatchPlan(
                 seed=self.plan.seed,
                 canvas_length=self.shape.canvas_length,
                 num_canvases=self.plan.num_canvases,
                 num_tokens=self.plan.num_tokens,
-                mixture=mixture(pool),
+                mixture=COPYING if pool < self.plan.num_copying_pools else MIXTURE,
             )
+            return make_pool(encoder, plan, pool)
 
-        pool, batch = self._position
-        return BatchStream(lambda index: make_pool(encoder, plan(index), index), pool=pool, batch=batch)
+        pool, batch = self._positions[worker]
+        return BatchStream(make, pool=pool, batch=batch)
 
-    def _take_step(self, batch: Any) -> Losses:
-        rate = self.plan.rate(self.step)
+    def _take_step(self, crew: Crew) -> Losses:
+        rate = self.plan.rate(self.step) * self.clock.rate()
+        losses = crew.accumulate()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.max_norm)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["full_lr"] * rate
-            optimizer.zero_grad(set_to_none=True)
-        network = Network(gather_weights(self.model, self.dtype), self.sizes, is_compiled=self.is_compiled)
-        losses = compute_losses(network, batch, self.objective, self.generator)
-        losses.total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.max_norm)
-        for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
-        return Losses(*(value.detach() for value in losses))
+        return losses
 
     def _log(self, window: list[Losses], seconds_per_step: float) -> None:
-        line: dict[str, Any] = {"step": self.step, "pool": self._position[0], "s_per_step": round(seconds_per_step, 3)}
+        line: dict[str, Any] = {
+            "step": self.step,
+            "pool": self._positions[0][0],
+            "s_per_step": round(seconds_per_step, 3),
+        }
         for name, values in zip(Losses._fields, zip(*window, strict=True), strict=True):
             line[name] = round(torch.stack(values).nanmean().item(), 4)
         line["time"] = time.strftime("%H:%M:%S")
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _share_out(positions: list[tuple[int, int]], num_workers: int) -> list[tuple[int, int]]:
+    """Give each worker its place; other workers than before begin behind every pool that was begun."""
+    if len(positions) == num_workers:
+        return positions
+    num_begun = len(positions) * (1 + max(pool for pool, _ in positions))
+    return [(-(-num_begun // num_workers), 0)] * num_workers
 
 
 def _copy_weights(folder: Path, model: Any) -> None:

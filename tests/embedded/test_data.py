@@ -27,8 +27,8 @@ def test_equal_seeds_give_equal_conversations():
 def test_every_kind_is_made():
     """The mixture reaches each maker."""
     kinds = {make_conversation(1, index).kind.split("-")[0] for index in range(300)}
-    assert {"chain", "parallel", "lookup", "extraction", "text"} <= kinds
-    assert set(MAKERS) == {"task", "lookup", "extraction", "text"}
+    assert {"chain", "chat", "parallel", "question", "lookup", "extraction", "text"} <= kinds
+    assert set(MAKERS) == {"task", "question", "lookup", "extraction", "text"}
 
 
 @pytest.mark.slow

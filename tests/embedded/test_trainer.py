@@ -31,7 +31,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, tokenizer, shape):
     assert resumed.step == 4
     resumed.run(log_every=1)
     states = [torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("whole", "parts")]
-    assert states[0]["position"] == states[1]["position"]
+    assert states[0]["positions"] == states[1]["positions"]
     for name, value in states[0]["model"].items():
         assert torch.equal(value, states[1]["model"][name]), name
     logs = [[json.loads(x) for x in (tmp_path / n / "log.jsonl").read_text().splitlines()] for n in ("whole", "parts")]
@@ -85,3 +85,30 @@ def test_the_shipped_folder_is_whole_and_small():
     needed = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert needed | {"chat_template.jinja", "agentflow.json", "README.md"} <= names
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 25_000_000
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(tmp_path, tokenizer, shape):
+    """The gradient of a step is the mean over its batches, whoever computed them."""
+    plan = replace(PLAN, num_parts=4, steps=2, warm_up_steps=0, decay_steps=0)
+    losses = {}
+    for num_workers in (1, 2):
+        folder = tmp_path / str(num_workers)
+        tokenizer.save_pretrained(folder / "tokenizer")
+        trainer = Trainer(folder, plan, shape=shape, dtype=torch.float32, num_workers=num_workers)
+        before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+        trainer.run(log_every=1)
+        state = torch.load(folder / "state.pt", weights_only=True)
+        assert len(state["positions"]) == num_workers
+        assert any(not torch.equal(value, before[name]) for name, value in state["model"].items())
+        losses[num_workers] = [json.loads(x)["total"] for x in (folder / "log.jsonl").read_text().splitlines()]
+    assert losses[1] == pytest.approx(losses[2], rel=0.25)
+
+
+def test_other_workers_begin_behind_all_pools_that_were_begun():
+    """No pool is taken twice when the number of workers changes."""
+    from agentflow.embedded.trainer import _share_out
+
+    assert _share_out([(3, 1), (2, 0)], 2) == [(3, 1), (2, 0)]
+    assert _share_out([(3, 1)], 2) == [(2, 0), (2, 0)]
+    assert _share_out([(3, 1), (2, 0)], 1) == [(8, 0)]

@@ -5,19 +5,23 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
+from agentflow.embedded.data.asking import make_question
 from agentflow.embedded.data.extraction import make_extraction, make_lookup, make_small_talk
 from agentflow.embedded.data.splits import Split
 from agentflow.embedded.data.tasks import Conversation, make_task
 
 MAKERS: Mapping[str, Callable[[random.Random, Split], Conversation]] = {
     "task": make_task,
+    "question": make_question,
     "lookup": make_lookup,
     "extraction": make_extraction,
     "text": make_small_talk,
 }
 """Kinds of conversation and how they are made."""
 
-MIXTURE: Mapping[str, float] = {"task": 0.84, "lookup": 0.06, "extraction": 0.09, "text": 0.01}
+MIXTURE: Mapping[str, float] = {
+    "task": 0.82, "question": 0.03, "lookup": 0.03, "extraction": 0.11, "text": 0.01
+}  # fmt: skip
 """Share of each kind in training."""
 
 COPYING: Mapping[str, float] = {"lookup": 0.75, "extraction": 0.25}

@@ -63,6 +63,9 @@ def make_extraction(rng: random.Random, split: Split) -> Conversation:
     values, phrasings = Values(rng, split), Phrasings(rng, split)
     what, notations, facts, enums = rng.choice(_SENTENCES)(values)
     text = phrasings.say(notations, **{key: shown(value) for key, value in facts.items()})
+    if rng.random() < 0.25:
+        aside = phrasings.say(_ASIDES)
+        text = f"{text} {aside}" if rng.random() < 0.6 else f"{aside} {text}"
     asked = phrasings.say((_ASK,), what=what)
     kept = {key: value for key, value in facts.items() if rng.random() < 0.85} or facts
     renamed: dict[str, JsonValue] = {}
@@ -90,6 +93,15 @@ _RENAMES: dict[str, str] = {
     "company": "company|employer|firm",
     "priority": "priority|urgency|level",
     "task": "task|todo|item|what",
+    "origin": "origin|from|start|departure",
+    "destination": "destination|to|arrival|target",
+    "rating": "rating|stars|score|points",
+    "code": "code|id|reference|parcel|order_id",
+    "street": "street|road|street_name",
+    "status": "status|state",
+    "guests": "guests|people|attendees|num_guests",
+    "number": "number|house_number|house",
+    "country": "country|nation",
 }
 
 
@@ -168,7 +180,105 @@ def _ticket(v: Values) -> _Sentence:
     return "task", notations, facts, {"priority": ("low", "medium", "high", "urgent")}
 
 
-_SENTENCES = (_invoice, _person, _event, _order, _ticket)
+def _trip(v: Values) -> _Sentence:
+    facts: dict[str, JsonValue] = {
+        "name": v.person(),
+        "origin": v.pooled("city"),
+        "destination": v.pooled("city"),
+        "date": v.date(),
+        "price": v.amount(),
+    }
+    notations = (
+        "{name} [flies|travels|goes|drives] from {origin} to {destination} on {date} for {price} euros.",
+        "[Flight|Trip|Train|Bus] [of|for] {name}: {origin} to {destination}, {date}, {price} EUR",
+        "On {date} {name} [leaves|departs from] {origin} and [arrives in|goes to|gets to] {destination}; it costs {price}.",
+        "[A ticket|The ticket] from {origin} to {destination} on {date} [costs|was] {price} and is for {name}.",
+    )
+    return "trip", notations, facts, {}
+
+
+def _review(v: Values) -> _Sentence:
+    facts: dict[str, JsonValue] = {
+        "product": v.noun(),
+        "rating": v.count(1, 5),
+        "mood": v.choice(("good", "bad", "mixed")),
+        "name": v.person(),
+    }
+    notations = (
+        "{name} gave the {product} {rating} stars and [was in a {mood} mood about it|called it {mood}].",
+        "[Review|Rating] of the {product} by {name}: {rating}/5, {mood}",
+        "The {product} is {mood}, {rating} of 5, says {name}.",
+    )
+    return "review", notations, facts, {"mood": ("good", "bad", "mixed")}
+
+
+def _delivery(v: Values) -> _Sentence:
+    facts: dict[str, JsonValue] = {
+        "code": v.code(),
+        "name": v.person(),
+        "street": v.pooled("street"),
+        "city": v.pooled("city"),
+        "status": v.choice(("packed", "shipped", "delivered", "delayed", "lost")),
+    }
+    notations = (
+        "[Parcel|Order|Package] {code} for {name}, {street}, {city}, is {status}.",
+        "{status}: {code} ({name}, {street} in {city})",
+        "[The order|The parcel] {code} [goes|was sent] to {name} at {street} in {city}[.| and is] {status}[.|]",
+    )
+    return "delivery", notations, facts, {"status": ("packed", "shipped", "delivered", "delayed", "lost")}
+
+
+def _meeting(v: Values) -> _Sentence:
+    facts: dict[str, JsonValue] = {
+        "title": v.title(),
+        "name": v.person(),
+        "date": v.date(),
+        "time": v.time(),
+        "guests": v.count(2, 60),
+    }
+    notations = (
+        "{name} [invites|has invited] {guests} people to {title} on {date} at {time}.",
+        "{title}, {date} {time}, host {name}, {guests} [guests|people|seats]",
+        "[There is|We have] a meeting about {title} with {name} on {date} at {time}; {guests} [people|guests] [come|will come].",
+    )
+    return "meeting", notations, facts, {}
+
+
+def _address(v: Values) -> _Sentence:
+    facts: dict[str, JsonValue] = {
+        "name": v.person(),
+        "company": v.pooled("company"),
+        "street": v.pooled("street"),
+        "number": v.count(1, 200),
+        "city": v.pooled("city"),
+        "country": v.pooled("country"),
+    }
+    notations = (
+        "{name}, {company}, {number} {street}, {city}, {country}",
+        "{name} [lives|works] at {number} {street} in {city}, {country}, and [works for|is with|is employed by] {company}.",
+        "[Send it|Deliver|Ship this] to {company}, [attention|c/o] {name}, {street} {number}, {city} ({country}).",
+    )
+    return "address", notations, facts, {}
+
+
+def _message(v: Values) -> _Sentence:
+    facts: dict[str, JsonValue] = {"name": v.person(), "email": v.email(), "task": v.errand(), "date": v.date()}
+    notations = (
+        "[Hi|Dear|Hello] {name}, [please|could you please|do not forget to] {task} [by|before|until|on] {date}. [Answer|Reply|Write] to {email}.",
+        "From: {email}\nTo: {name}\n[Please|You should|We need to] {task}. [It is due|Deadline:] {date}.",
+        "{name} ({email}) [asked me to|wants us to|says we must] {task} [by|before] {date}.",
+    )
+    return "message", notations, facts, {}
+
+
+_SENTENCES = (
+    _invoice, _person, _event, _order, _ticket, _trip, _review, _delivery, _meeting, _address, _message
+)  # fmt: skip
+_ASIDES = (
+    "[Have a nice day|See you soon|Best regards|That is all for today|Nothing else is new|More will follow].",
+    "[It is raining here|The office is closed today|I hope all is well|We talked about this last week].",
+    "[Sent from my phone|Please do not reply|This is a copy|For your information].",
+)
 
 
 def _extraction(

@@ -1,20 +1,23 @@
 # ruff: noqa: E501, PLR2004 - a phrasing stands in one line, shares stand where they are drawn
-"""Tasks of one to six calls: clauses joined to a request, the calls played, the answer told.
+"""Tasks of one to a dozen calls: clauses joined to a request, the calls played, the answer told.
 
-request  ->  call, result, call, result, ...  ->  JSON of a schema, or a sentence
+    request  ->  call, result, call, result, ...  ->  JSON of a schema, or a sentence
+
+A chat has several such rounds, whose answers are sentences; a later round may speak of an earlier one.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agentflow.embedded.data.clauses import CLAUSES, Draft, Output, Step, shown
-from agentflow.embedded.data.phrasings import expand
+from agentflow.embedded.data.clauses import Draft, Output, Step, draw_clause, shown
+from agentflow.embedded.data.phrasings import expand, plainest
 from agentflow.embedded.data.splits import Split
 from agentflow.embedded.data.tools import OfferedTool, declare_many
 from agentflow.embedded.data.worlds import World, WorldError
@@ -60,8 +63,13 @@ class Conversation:
         try:
             content = world.run(tool.behaviour.name, {usual[name]: value for name, value in call.arguments.items()})
         except WorldError as error:
-            return ToolResult(call.id, call.name, str(error), is_error=True)
+            return ToolResult(call.id, call.name, _failed(call.name, str(error)), is_error=True)
         return ToolResult(call.id, call.name, content)
+
+
+def _failed(name: str, problem: str) -> str:
+    """Say what the executor says of a tool that raised."""
+    return f"{name} failed: {problem}"
 
 
 _INSTRUCTIONS = (
@@ -81,36 +89,72 @@ _PARALLEL_INSTRUCTIONS = (
     "[Make|Do] [calls|tool calls] that do not need each other [in one turn|at once|together|in parallel].",
 )
 _OPENINGS = (
-    "[|||||Please |Hi, |Hello! |Could you please |Can you |I need you to |I want you to |Now |Your task: |Task: |OK, |First, |First ]",
+    "[|||||Please |Hi, |Hello! |Could you |Could you please |Can you |I need you to |I want you to |I'd like you to |Would you |Now |Your task: |Task: |OK, |So, |Next, |First, |First |Kindly |Go ahead and |Just |Please help me: |Help me to |Here is what I need: |Do this: ]",
 )
-_CLOSINGS = ("[||||||Thanks!|Thank you.|That is all.|Be exact.|Then stop.|Then you are done.]",)
+_CLOSINGS = (
+    "[||||||||Thanks!|Thank you.|That is all.|Be exact.|Then stop.|Then you are done.|Please.|Thanks a lot!|Do it now.|Do all of it.|In this order.]",
+)
 _SCHEMA_SAID = (
     "[The answer|An answer|Answer|Report|A report|Result|What came out|The result|Summary]"
     "[.| of the task.| of the job.| of the run.| for the user.| to the question.]"
 )
-_NUM_CLAUSES = ((1, 0.2), (2, 0.4), (3, 0.3), (4, 0.08), (5, 0.02))
-_PARALLEL_SHARE, _TEXT_SHARE, _MENTION_SHARE, _DESCRIPTION_SHARE = 0.1, 0.12, 0.12, 0.12
+_NUM_CLAUSES = ((1, 0.18), (2, 0.33), (3, 0.27), (4, 0.12), (5, 0.06), (6, 0.04))
+_PARALLEL_SHARE, _TEXT_SHARE, _MENTION_SHARE, _DESCRIPTION_SHARE, _CHAT_SHARE = 0.1, 0.08, 0.12, 0.12, 0.25
+_MAX_STEPS = 12
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """A clause as it is said, and how far the task has come with it."""
+
+    said: str
+    num_steps: int
 
 
 def make_task(rng: random.Random, split: Split) -> Conversation:
     """Make a task with tools."""
-    draft, clauses = _draw_clauses(rng, split)
-    while not _replay(draft):  # two clauses were about the same thing
-        draft, clauses = _draw_clauses(rng, split)
-    offered = declare_many([step.tool for step in draft.steps], rng, split)
-    is_parallel = rng.random() < _PARALLEL_SHARE
-    request = _request(draft, clauses)
+    draft, wishes = _draw_wishes(rng, split)
+    while not replay(draft):  # two clauses were about the same thing
+        draft, wishes = _draw_wishes(rng, split)
+    if rng.random() < _CHAT_SHARE:
+        return make_chat(draft, _cut(rng, wishes), split)
+    is_parallel = rng.random() < _PARALLEL_SHARE and not any(step.is_error for step in draft.steps)
+    request = _request(draft, [wish.said for wish in wishes])
     if rng.random() < _TEXT_SHARE:
-        schema, answer = None, _sentence(draft)
+        schema, answer = None, sentence(draft, draft.outputs, heard=request)
     else:
         schema, value = _answer(draft)
         answer = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
         request += _mention(draft, list(value)) if rng.random() < _MENTION_SHARE else ""
-    messages = [*_instructions(draft, is_parallel=is_parallel), UserMessage(request)]
-    for turn in _turns(draft.steps, is_parallel=is_parallel):
-        messages += _play(turn, draft.steps, offered)
+    offered = declare_many([step.tool for step in draft.steps], rng, split, draft.functions)
+    messages = [*instructions(draft, is_parallel=is_parallel), UserMessage(request)]
+    for turn in _turns(draft.steps, range(len(draft.steps)), is_parallel=is_parallel):
+        messages += play(turn, draft.steps, offered)
     messages.append(AssistantMessage(answer))
-    kind = f"{'parallel' if is_parallel else 'chain'}-{min(len(draft.steps), 4)}"
+    kind = f"{'parallel' if is_parallel else 'chain'}-{min(len(draft.steps), 9)}"
+    return finish(kind, draft, messages, offered, schema)
+
+
+def make_chat(draft: Draft, rounds: Sequence[Sequence[_Wish]], split: Split) -> Conversation:
+    """Play wishes in rounds, each answered by a sentence."""
+    offered = declare_many([step.tool for step in draft.steps], draft.rng, split, draft.functions)
+    messages = instructions(draft, is_parallel=False)
+    start = 0
+    for wishes in rounds:
+        request = _request(draft, [wish.said for wish in wishes])
+        messages.append(UserMessage(request))
+        steps = range(start, wishes[-1].num_steps)
+        for turn in _turns(draft.steps, steps, is_parallel=False):
+            messages += play(turn, draft.steps, offered)
+        messages.append(AssistantMessage(sentence(draft, [o for o in draft.outputs if o.step in steps], heard=request)))
+        start = wishes[-1].num_steps
+    return finish(f"chat-{len(rounds)}", draft, messages, offered, None)
+
+
+def finish(
+    kind: str, draft: Draft, messages: list[Message], offered: Mapping[str, OfferedTool], schema: JsonSchema | None
+) -> Conversation:
+    """Put a conversation together."""
     return Conversation(
         kind,
         tuple(messages),
@@ -122,23 +166,36 @@ def make_task(rng: random.Random, split: Split) -> Conversation:
     )
 
 
-def _draw_clauses(rng: random.Random, split: Split) -> tuple[Draft, list[str]]:
+def _draw_wishes(rng: random.Random, split: Split) -> tuple[Draft, list[_Wish]]:
     draft = Draft.start(rng, split)
     num_clauses = rng.choices([n for n, _ in _NUM_CLAUSES], [w for _, w in _NUM_CLAUSES])[0]
-    return draft, [draw(draft) for draw in rng.choices(list(CLAUSES), list(CLAUSES.values()), k=num_clauses)]
+    wishes: list[_Wish] = []
+    while len(wishes) < num_clauses and len(draft.steps) < _MAX_STEPS:
+        said = draw_clause(draft)(draft)
+        wishes.append(_Wish(said, len(draft.steps)))
+    return draft, wishes
 
 
-def _replay(draft: Draft) -> bool:
+def _cut(rng: random.Random, wishes: list[_Wish]) -> list[list[_Wish]]:
+    """Cut wishes into up to three rounds."""
+    num_cuts = min(len(wishes) - 1, rng.choice((1, 1, 2)))
+    cuts = sorted(rng.sample(range(1, len(wishes)), num_cuts))
+    return [wishes[a:b] for a, b in itertools.pairwise([0, *cuts, len(wishes)])]
+
+
+def replay(draft: Draft) -> bool:
     """Run all calls again from the world as it was; refresh lists and say whether all else came out the same."""
     draft.before.facts = dict(draft.world.facts)
     draft.world = copy.deepcopy(draft.before)
     for index, step in enumerate(draft.steps):
         try:
-            result = draft.world.run(step.tool, step.arguments)
-        except WorldError:
+            result, is_error = draft.world.run(step.tool, step.arguments), False
+        except WorldError as error:
+            result, is_error = str(error), True
+        if is_error != step.is_error:
             return False
         lists = [i for i, output in enumerate(draft.outputs) if output.step == index and output.kind == "list"]
-        if result != step.result and not lists:
+        if result != step.result and not lists and not is_error:
             return False
         draft.steps[index] = replace(step, result=result)
         for i in lists:
@@ -146,7 +203,8 @@ def _replay(draft: Draft) -> bool:
     return True
 
 
-def _instructions(draft: Draft, *, is_parallel: bool) -> list[Message]:
+def instructions(draft: Draft, *, is_parallel: bool) -> list[Message]:
+    """Draw the system message, or none."""
     text = draft.say(*_INSTRUCTIONS)
     if is_parallel:
         text = f"{text} {draft.say(*_PARALLEL_INSTRUCTIONS)}".strip()
@@ -162,42 +220,44 @@ def _request(draft: Draft, clauses: list[str]) -> str:
     return f"{opening}{body} {draft.say(*_CLOSINGS)}".strip()
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """Write the first letter large."""
     return text[0].upper() + text[1:]
 
 
-def _stop(text: str) -> str:
+def stop(text: str) -> str:
+    """End a sentence, a question with a question mark."""
     return text + ("?" if text.lower().startswith(("which", "what", "how")) else ".")
 
 
 def _join_commas(rng: random.Random, clauses: list[str]) -> str:
     if len(clauses) == 1:
-        return _stop(_capital(clauses[0]))
+        return stop(capital(clauses[0]))
     last = rng.choice((", and ", " and ", ", then ", " and then ", ", and then ", ", and finally "))
     middle = rng.choice((", ", ", ", ", then "))
-    return _stop(_capital(middle.join(clauses[:-1]) + last + clauses[-1]))
+    return stop(capital(middle.join(clauses[:-1]) + last + clauses[-1]))
 
 
 def _join_sentences(_: random.Random, clauses: list[str]) -> str:
-    return " ".join(_stop(_capital(clause)) for clause in clauses)
+    return " ".join(stop(capital(clause)) for clause in clauses)
 
 
 def _join_ordered(rng: random.Random, clauses: list[str]) -> str:
     if len(clauses) == 1:
-        return _stop(_capital(clauses[0]))
+        return stop(capital(clauses[0]))
     words = [
         rng.choice(("First, ", "First ", "")),
         *("Then " if rng.random() < 0.6 else "After that, " for _ in clauses[2:]),
     ]
     words.append(rng.choice(("Finally, ", "Then ", "And then ", "At last, ")))
-    return " ".join(_capital(word + clause) + "." for word, clause in zip(words, clauses, strict=True))
+    return " ".join(capital(word + clause) + "." for word, clause in zip(words, clauses, strict=True))
 
 
 def _join_list(rng: random.Random, clauses: list[str]) -> str:
     if len(clauses) == 1:
-        return _stop(_capital(clauses[0]))
+        return stop(capital(clauses[0]))
     separator = rng.choice(("\n", " "))
-    return separator.join(f"{i}. {_capital(clause)}" for i, clause in enumerate(clauses, 1))
+    return separator.join(f"{i}. {capital(clause)}" for i, clause in enumerate(clauses, 1))
 
 
 def _mention(draft: Draft, names: list[str]) -> str:
@@ -211,23 +271,25 @@ def _mention(draft: Draft, names: list[str]) -> str:
 # ---------------------------------------------------------------- turns
 
 
-def _turns(steps: Sequence[Step], *, is_parallel: bool) -> list[list[int]]:
-    """Group the calls into turns; in parallel, a call joins the turn before unless it needs one of its results."""
+def _turns(steps: Sequence[Step], chosen: Iterable[int], *, is_parallel: bool) -> list[list[int]]:
+    """Group the chosen calls into turns; in parallel, a call joins the turn before unless it needs one of its results."""
     turns: list[list[int]] = []
-    for index, step in enumerate(steps):
-        if is_parallel and turns and step.needs.isdisjoint(turns[-1]):
+    for index in chosen:
+        if is_parallel and turns and steps[index].needs.isdisjoint(turns[-1]):
             turns[-1].append(index)
         else:
             turns.append([index])
     return turns
 
 
-def _play(turn: list[int], steps: Sequence[Step], offered: Mapping[str, OfferedTool]) -> list[Message]:
+def play(turn: list[int], steps: Sequence[Step], offered: Mapping[str, OfferedTool]) -> list[Message]:
+    """Give the turn of the calls and the message of their results."""
     calls, results = [], []
     for index in turn:
         step, tool = steps[index], offered[steps[index].tool]
         calls.append(ToolCall(f"call_{index}", tool.spec.name, tool.rename(step.arguments)))
-        results.append(ToolResult(f"call_{index}", tool.spec.name, step.result))
+        content = _failed(tool.spec.name, str(step.result)) if step.is_error else step.result
+        results.append(ToolResult(f"call_{index}", tool.spec.name, content, is_error=step.is_error))
     return [AssistantMessage(tool_calls=tuple(calls)), ToolMessage(tuple(results))]
 
 
@@ -271,7 +333,20 @@ def _field_name(draft: Draft, output: Output, *, taken: set[str]) -> str:
     name = draft.rng.choice(names)
     alike = [o for o in draft.outputs if name in o.fields.split("|")]
     index = next(i for i, o in enumerate(alike) if o is output)
-    prefix = ("first_", "second_", "third_", "fourth_", "fifth_", "sixth_", "seventh_", "eighth_", "ninth_")[index]
+    prefix = (
+        "first_",
+        "second_",
+        "third_",
+        "fourth_",
+        "fifth_",
+        "sixth_",
+        "seventh_",
+        "eighth_",
+        "ninth_",
+        "tenth_",
+        "eleventh_",
+        "twelfth_",
+    )[min(index, 11)]
     return f"{prefix}{name}" if draft.rng.random() < 0.7 else f"{name}_{index + 1}"
 
 
@@ -289,18 +364,24 @@ def _field_schema(rng: random.Random, output: Output) -> dict[str, Any]:
             if output.said
             else output.fields.split("|", maxsplit=1)[0].replace("_", " ")
         )
-        described = {"description": _capital(said)}
+        described = {"description": capital(said)}
         schema = {**described, **schema} if rng.random() < 0.5 else {**schema, **described}
     return schema
 
 
-def _sentence(draft: Draft) -> str:
-    """Tell what came out in a sentence or two."""
-    told = [o for o in draft.outputs if o.said and o.kind != "echo"][-2:]
+_READING = frozenset(("read_file", "read_note", "fetch_url"))
+
+
+def sentence(draft: Draft, outputs: Sequence[Output], *, heard: str) -> str:
+    """Tell what came out in a sentence or two, in words that the request or a result has."""
+    told = [o for o in outputs if o.said and o.kind != "echo"][-2:]
     if not told:
-        return draft.rng.choice(("Done.", "It is done."))
+        return "Done."
     parts = []
     for output in told:
-        said = output.said.split("|", maxsplit=1)[0]
-        parts.append(f"{_capital(said)} is {shown(output.value)}.")
+        said, step = plainest(output.said), draft.steps[output.step]
+        is_told = said.rpartition(" ")[2].lower() in f"{heard} {step.result}".lower()
+        if step.tool in _READING and not is_told:
+            said = f"the {output.kind}"
+        parts.append(f"{capital(said)} is {shown(output.value)}.")
     return " ".join(parts)

@@ -11,14 +11,17 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from agentflow.embedded.data.phrasings import expand
 from agentflow.embedded.data.splits import Split, is_held_out, wants_held_out
 from agentflow.types import JsonValue, ToolSpec
 
-_REAL_SHARE = 0.7
+_REAL_SHARE = 0.55
 """Share of ready-made behaviours that are declared as the ready-made tools are."""
+MADE_UP = "fn_"
+"""How the names of behaviours begin that one conversation alone has; they are never declared under that name."""
 
 
 @dataclass(frozen=True)
@@ -440,7 +443,25 @@ _GROUPS_SHARE = 0.07
 """Share of conversations that offer whole groups of ready-made tools."""
 
 BEHAVIOURS = {behaviour.name: behaviour for behaviour in (*READY_MADE, *OTHERS)}
-_PREFIXES = ("my", "do", "tool", "office", "home", "quick", "data", "app", "user", "sys")
+_PREFIXES = (
+    "my",
+    "do",
+    "tool",
+    "office",
+    "home",
+    "quick",
+    "data",
+    "app",
+    "user",
+    "sys",
+    "new",
+    "the",
+    "old",
+    "util",
+    "ai",
+)
+_SUFFIXES = ("tool", "now", "v2", "2", "fn", "action", "api", "service", "op", "cmd", "x")
+_AFFIX_SHARE = 0.12
 _READY_MADE_NAMES = frozenset(behaviour.name for behaviour in READY_MADE)
 
 
@@ -454,13 +475,14 @@ def declare(behaviour: Behaviour, rng: random.Random, split: Split, *, taken: se
         taken: Names that other tools of the conversation have; the new one is added in place.
     """
     wants_new = wants_held_out("tool", split)
-    is_usual = not wants_new and rng.random() < _REAL_SHARE and behaviour.name not in taken
+    is_made_up = behaviour.name.startswith(MADE_UP)
+    is_usual = not (wants_new or is_made_up) and rng.random() < _REAL_SHARE and behaviour.name not in taken
     name = behaviour.name if is_usual else _draw_name(behaviour, rng, is_new=wants_new, taken=taken)
     taken.add(name)
     names: dict[str, str] = {}
     properties: dict[str, Any] = {}
     for argument in behaviour.arguments:
-        options = [argument.name] if is_usual or rng.random() < 0.3 else []
+        options = [argument.name] if is_usual or is_made_up or rng.random() < 0.3 else []
         shown = options[0] if options else _draw_other(argument.others, rng, taken=set(names.values()))
         shown = shown if shown not in names.values() else argument.name
         names[argument.name] = shown
@@ -473,8 +495,17 @@ def declare(behaviour: Behaviour, rng: random.Random, split: Split, *, taken: se
     return OfferedTool(behaviour, ToolSpec(name, description, parameters), names)
 
 
-def declare_many(names: list[str], rng: random.Random, split: Split) -> dict[str, OfferedTool]:
-    """Declare the named behaviours and others that are not needed, in random order or in their usual groups."""
+def declare_many(
+    names: list[str], rng: random.Random, split: Split, made_up: Mapping[str, Behaviour] = MappingProxyType({})
+) -> dict[str, OfferedTool]:
+    """Declare the named behaviours and others that are not needed, in random order or in their usual groups.
+
+    Args:
+        names: Behaviours that are needed.
+        rng: Random generator.
+        split: Which split the names of the tools belong to.
+        made_up: Behaviours of this conversation alone; all are declared.
+    """
     needed = list(dict.fromkeys(names))
     if rng.random() < _GROUPS_SHARE and len(_READY_MADE_NAMES & set(needed)) == len(needed):
         groups = [group for group in GROUPS if set(group) & set(needed)]
@@ -484,10 +515,12 @@ def declare_many(names: list[str], rng: random.Random, split: Split) -> dict[str
         offered = [name for group in groups for name in group]
     else:
         pool = sorted((_READY_MADE_NAMES if rng.random() < 0.9 else set(BEHAVIOURS)) - set(needed))
-        offered = [*needed, *rng.sample(pool, rng.choice((0, 0, 1, 1, 2, 3)))]
+        offered = [*needed, *(name for name in made_up if name not in needed)]
+        offered += rng.sample(pool, rng.choice((0, 0, 1, 1, 2, 3) if len(offered) < 5 else (0, 0, 1)))
         rng.shuffle(offered)
     taken: set[str] = set()
-    return {name: declare(BEHAVIOURS[name], rng, split, taken=taken) for name in offered}
+    known = {**BEHAVIOURS, **made_up}
+    return {name: declare(known[name], rng, split, taken=taken) for name in offered}
 
 
 def _property(argument: Argument, rng: random.Random, *, is_usual: bool) -> dict[str, Any]:
@@ -506,6 +539,8 @@ def _property(argument: Argument, rng: random.Random, *, is_usual: bool) -> dict
 def _draw_name(behaviour: Behaviour, rng: random.Random, *, is_new: bool, taken: set[str]) -> str:
     for attempt in range(400):
         name = _draw_other(behaviour.others, rng, taken=taken)
+        if rng.random() < _AFFIX_SHARE:
+            name = f"{name}_{rng.choice(_SUFFIXES)}" if rng.random() < 0.5 else f"{rng.choice(_PREFIXES)}_{name}"
         if attempt > 20:  # a short notation may have no name of the split
             name = f"{rng.choice(_PREFIXES)}_{name}"
         if rng.random() < 0.15:

@@ -43,6 +43,8 @@ class World:
         rows: Result by SQL statement.
         tables: Names of tables.
         facts: Results that were drawn, by tool and arguments.
+        functions: Kind of result of the functions that only this world has, by name.
+        hiccups: What a call fails with when it is made for the first time, by `call_key`.
     """
 
     rng: random.Random
@@ -53,6 +55,8 @@ class World:
     rows: dict[str, list[list[JsonValue]]] = field(default_factory=dict)
     tables: list[str] = field(default_factory=list)
     facts: dict[str, JsonValue] = field(default_factory=dict)
+    functions: dict[str, str] = field(default_factory=dict)
+    hiccups: dict[str, str] = field(default_factory=dict)
 
     def run(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Run a behaviour by its usual name.
@@ -60,13 +64,19 @@ class World:
         Raises:
             WorldError: It fails, as the ready-made tool would.
         """
+        key = call_key(name, arguments)
+        if key in self.hiccups:
+            raise WorldError(self.hiccups.pop(key))
         handler = getattr(self, f"_run_{name}", None)
         if handler is not None:
             return handler(**arguments)
-        key = f"{name}{sorted(arguments.items())}"
         if key not in self.facts:
-            self.facts[key] = _DRAWN[name](self.rng, arguments)
+            self.facts[key] = _DRAWN[self.functions.get(name, name)](self.rng, arguments)
         return self.facts[key]
+
+    def names(self) -> list[str]:
+        """Give the names of all files, notes and to-do items."""
+        return [*self.files, *self.notes, *self.todos]
 
     def _run_calculate(self, expression: str) -> JsonValue:
         return {"value": compute(expression)}
@@ -77,7 +87,10 @@ class World:
         return {"files": sorted(names)}
 
     def _run_read_file(self, path: str) -> JsonValue:
-        return {"text": _look_up(self.files, path, "file")}
+        if path not in self.files:
+            held = ", ".join(sorted(self.files)) or "nothing"
+            raise WorldError(f"ValueError: {path!r} does not exist; the folder holds: {held}")
+        return {"text": self.files[path]}
 
     def _run_write_file(self, path: str, text: str) -> JsonValue:
         self.files[path] = text
@@ -110,7 +123,7 @@ class World:
 
     def _run_complete_todo(self, item: str) -> JsonValue:
         if item not in self.todos:
-            raise WorldError(f"no to-do item {item!r}")
+            raise WorldError(f"ValueError: there is no to-do item {item!r}; there are: {_listed(self.todos)}")
         self.todos.remove(item)
         return {"done": item}
 
@@ -129,8 +142,17 @@ class World:
 
 def _look_up(texts: Mapping[str, str], name: str, what: str) -> str:
     if name not in texts:
-        raise WorldError(f"there is no {what} {name!r}")
+        raise WorldError(f"ValueError: there is no {what} {name!r}; there are: {_listed(list(texts))}")
     return texts[name]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names) or "none"
+
+
+def call_key(name: str, arguments: Mapping[str, Any]) -> str:
+    """Give a text that equal calls share."""
+    return f"{name}{sorted(arguments.items())}"
 
 
 def _day(text: str) -> date:
@@ -163,6 +185,10 @@ def _value_of(node: ast.expr, source: str) -> Fraction:
     raise ValueError(f"{source!r} is not arithmetic")
 
 
+def _drawn_code(rng: random.Random) -> str:
+    return f"{rng.choice('ABCDEFGHKLMNPRSTUVWX')}{rng.choice('ABCDEFGHKLMNPRSTUVWX')}{rng.randint(10, 99999)}"
+
+
 _DRAWN: Mapping[str, Callable[[random.Random, Mapping[str, Any]], JsonValue]] = {
     "current_time": lambda rng, _: {
         "time": f"{date(2024, 1, 1) + timedelta(days=rng.randrange(1500))}T{rng.randint(0, 23):02d}:"
@@ -186,5 +212,9 @@ _DRAWN: Mapping[str, Callable[[random.Random, Mapping[str, Any]], JsonValue]] = 
     "get_distance": lambda rng, _: {"km": rng.randint(3, 9000)},
     "translate_text": lambda rng, _: {"text": "".join(rng.choices("abdefgiklmnorstuw", k=rng.randint(4, 9)))},
     "set_timer": lambda _, arguments: {"minutes": arguments["minutes"]},
+    "an_id": lambda rng, _: {"id": _drawn_code(rng)},
+    "a_status": lambda rng, _: {"status": rng.choice(("ok", "done", "confirmed", "pending", "open", "accepted"))},
+    "a_price": lambda rng, _: {"price": rng.choice((rng.randint(2, 900), round(rng.uniform(1, 500), 2)))},
+    "a_count": lambda rng, _: {"count": rng.randint(0, 400)},
     "get_population": lambda rng, _: {"population": rng.randint(900, 9_000_000)},
 }

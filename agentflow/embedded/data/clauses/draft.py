@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from agentflow.embedded.data.phrasings import Phrasings
 from agentflow.embedded.data.splits import Split
+from agentflow.embedded.data.tools import Behaviour
 from agentflow.embedded.data.values import Values
-from agentflow.embedded.data.worlds import World
+from agentflow.embedded.data.worlds import World, WorldError, call_key
 from agentflow.types import JsonValue
 
 Kind = Literal["number", "date", "text", "weekday", "echo", "list"]
@@ -37,6 +38,18 @@ class Output:
     step: int
 
 
+TRANSIENT = (
+    "TimeoutError: timed out after 10 s; try again",
+    "TimeoutError: no answer within 30 seconds",
+    "ConnectionError: the connection was lost; please retry",
+    "OSError: temporarily unavailable",
+    "RuntimeError: busy, try again",
+    "RuntimeError: service unavailable (503)",
+)
+"""What a call fails with that works when it is made again."""
+_TRANSIENT_SHARE = 0.025
+
+
 @dataclass(frozen=True)
 class Step:
     """A call of a task, by usual names, and its result.
@@ -46,12 +59,14 @@ class Step:
         arguments: Arguments by usual name.
         result: What came back.
         needs: Steps whose results it uses.
+        is_error: Whether the call failed; the result is then the error's text.
     """
 
     tool: str
     arguments: Mapping[str, JsonValue]
     result: JsonValue
     needs: frozenset[int]
+    is_error: bool = False
 
 
 @dataclass
@@ -66,6 +81,7 @@ class Draft:
         before: The world before the first call.
         steps: Calls so far.
         outputs: What came out of them.
+        functions: Behaviours that only this task has, needed or not, by name.
     """
 
     rng: random.Random
@@ -75,6 +91,7 @@ class Draft:
     before: World
     steps: list[Step] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
+    functions: dict[str, Behaviour] = field(default_factory=dict)
 
     @classmethod
     def start(cls, rng: random.Random, split: Split) -> Draft:
@@ -92,11 +109,26 @@ class Draft:
         self.world.todos.insert(len(self.before.todos) - 1, item)
 
     def call(self, tool: str, needs: tuple[Output | None, ...] = (), **arguments: JsonValue) -> Any:
-        """Run a call and keep it."""
-        result = self.world.run(tool, arguments)
+        """Run a call and keep it; now and then it fails first and is made again."""
         used = frozenset(output.step for output in needs if output is not None)
+        if self.rng.random() < _TRANSIENT_SHARE:
+            message = self.rng.choice(TRANSIENT)
+            for world in (self.world, self.before):
+                world.hiccups[call_key(tool, arguments)] = message
+            self.call_wrong(tool, used, **arguments)
+            used = frozenset((len(self.steps) - 1,))
+        elif self.steps and self.steps[-1].is_error:
+            used |= {len(self.steps) - 1}
+        result = self.world.run(tool, arguments)
         self.steps.append(Step(tool, arguments, result, used))
         return result
+
+    def call_wrong(self, tool: str, used: frozenset[int], **arguments: JsonValue) -> None:
+        """Run a call that fails, and keep its error; the call that mends it comes next."""
+        try:
+            self.world.run(tool, arguments)
+        except WorldError as error:
+            self.steps.append(Step(tool, arguments, str(error), used, is_error=True))
 
     def put(self, value: JsonValue, kind: Kind, fields: str, said: str = "") -> None:
         """Keep an output of the last call."""
@@ -116,6 +148,15 @@ class Draft:
         notation = f"[{output.said}|{generic}]" if generic and self.rng.random() < 0.6 else f"[{output.said}]"
         return output, self.say(notation)
 
+    def refer_to_other(self, output: Output, *kinds: Kind) -> tuple[Output, str] | None:
+        """Pick an earlier output of the given kinds beside `output` and say it by its name, or give None."""
+        options = [o for o in self.outputs if o is not output and o.kind in kinds and o.said]
+        options = [o for o in options if sum(o.said == other.said for other in self.outputs) == 1]
+        if not options:
+            return None
+        other = options[-1]
+        return other, self.say(f"[{other.said}]")
+
     def _last_said(self) -> Output | None:
         said = [output for output in self.outputs if output.said]
         return said[-1] if said and said[-1].step == len(self.steps) - 1 else None
@@ -125,10 +166,10 @@ class Draft:
 
 
 _GENERIC: Mapping[str, str] = {
-    "number": "the result|the number|it|that number|that|the answer|the value",
-    "date": "that date|the date|it|that day|this date|that",
-    "text": "it|that|the text|what it says",
-    "weekday": "it|the result|that|the answer",
+    "number": "[the|this|that] [result|number|answer|value|figure]|it|that|this|what you get|what comes out",
+    "date": "[the|this|that] [date|day|result]|it|that|what you get",
+    "text": "it|that|this|[the|this|that] text|what it says|what you find|what you get|the [answer|result]",
+    "weekday": "it|that|this|the [result|answer]|what you get|what comes out",
 }
 
 

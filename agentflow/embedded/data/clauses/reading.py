@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import random
+
 from agentflow.embedded.data.clauses.draft import Draft, Kind, quoted, shown
 from agentflow.types import JsonValue
 
@@ -18,18 +20,33 @@ def _content(draft: Draft) -> tuple[str, list[tuple[JsonValue, Kind, str, str]],
         number = values.amount()
         return (
             shown(number),
-            [(number, "number", f"{noun}|{noun}|value|number", f"the {noun}|the number in it|the {noun} in it")],
+            [(number, "number", f"{noun}|{noun}|value|number", _said_of(noun))],
             noun,
         )
     if kind < 0.55:
         noun = rng.choice("date deadline due_date start birthday day".split())
         day = values.date()
         said = noun.replace("_", " ")
-        return day, [(day, "date", f"{noun}|{noun}|date", f"the {said}|the date in it|the {said} in it")], said
+        return day, [(day, "date", f"{noun}|{noun}|date", _said_of(said))], said
     if kind < 0.75:
         text = values.errand() if rng.random() < 0.6 else values.text()
-        return text, [(text, "text", "text|content|said|task|item|text", "its text|what it says|its content")], ""
+        return (
+            text,
+            [
+                (
+                    text,
+                    "text",
+                    "text|content|said|task|item|text",
+                    "its [text|content|contents]|what it says|the [text|content] [of it|in it]",
+                )
+            ],
+            "",
+        )
     return _form(draft)
+
+
+def _said_of(noun: str) -> str:
+    return f"[the|that|its] {noun}|the {noun} [in it|from it|there|it gives|you find|you read]"
 
 
 def _form(draft: Draft) -> tuple[str, list[tuple[JsonValue, Kind, str, str]], str]:
@@ -55,7 +72,7 @@ def _form(draft: Draft) -> tuple[str, list[tuple[JsonValue, Kind, str, str]], st
         field_names = {"due": "due|due_date", "start": "start|start_date"}.get(key, key)
         separator = rng.choice((": ", ": ", " = "))
         lines.append(f"{rng.choice((key, key.capitalize()))}{separator}{shown(value)}")
-        parts.append((value, kind, field_names, f"the {said}|its {said}|the {said} in it"))
+        parts.append((value, kind, field_names, _said_of(said)))
     return rng.choice(("\n", "\n", ", ")).join(lines), parts, ""
 
 
@@ -69,20 +86,21 @@ def read_file(draft: Draft) -> str:
     path = draft.values.path()
     text, parts, noun = _content(draft)
     draft.place("files", path, text)
+    said = misnamed(draft, "read_file", "path", path)
     draft.call("read_file", path=path)
     _put_content(draft, parts)
-    shown_path = quoted(draft, path)
-    if noun and draft.rng.random() < 0.6:
+    shown_path = quoted(draft, said)
+    if noun and draft.rng.random() < 0.5:
         return draft.say(
-            "[read|get|look up|find|take|fetch] the {noun} [in|from|out of] {the}{p}",
+            "@find the {noun} [in|from|out of|that is in|that stands in|written in] [|the file ]{p}",
+            "[take|read|open] the {noun} [in|from|out of] [|the file ]{p}",
             noun=noun,
-            the=draft.rng.choice(("", "", "the file ")),
             p=shown_path,
         )
     return draft.say(
-        "[read|open|load|look at|look into|take a look at|check] [|the file ]{p}",
-        "[get|load|fetch|read|show me] [the text|the content|the contents] of [|the file ]{p}",
-        "[tell me|find out|see] what [{p} says|is in {p}|the file {p} says|stands in {p}]",
+        "@read [||the file |my file |the document ]{p}",
+        "@find the [text|content|contents] of [|the file ]{p}",
+        "@ask what [{p} says|is in {p}|the file {p} says|stands in {p}|{p} contains|is written in {p}]",
         p=shown_path,
     )
 
@@ -92,20 +110,49 @@ def read_note(draft: Draft) -> str:
     title = draft.values.title()
     text, parts, noun = _content(draft)
     draft.place("notes", title, text)
+    said = misnamed(draft, "read_note", "title", title)
     draft.call("read_note", title=title)
     _put_content(draft, parts)
-    shown_title = quoted(draft, title)
-    if noun and draft.rng.random() < 0.5:
+    shown_title = quoted(draft, said)
+    if noun and draft.rng.random() < 0.4:
         return draft.say(
-            "[read|get|look up|find|take|fetch] the {noun} [in|from] [the note {t}|my note {t}|the {t} note|my {t} note|the note called {t}]",
+            f"@find the {{noun}} [in|from|out of|written in] {_THE_NOTE}",
+            f"[take|read] the {{noun}} [in|from|out of] {_THE_NOTE}",
             noun=noun,
             t=shown_title,
         )
     return draft.say(
-        "[read|open|look at|get|check|show me|load] [the note {t}|my note {t}|the {t} note|my {t} note|the note called {t}|the note titled {t}]",
-        "[tell me|find out|see|check] what [the note {t} says|is in the note {t}|my {t} note says]",
+        f"@read {_THE_NOTE}",
+        "@ask what [the note {t} says|is in the note {t}|my {t} note says|my note {t} says|I wrote in the note {t}]",
         t=shown_title,
     )
+
+
+_THE_NOTE = "[the note {t}|my note {t}|the {t} note|my {t} note|the note @called {t}|the memo {t}|my memo {t}]"
+_MISNAMED_SHARE = 0.04
+
+
+def misnamed(draft: Draft, tool: str, argument: str, name: str) -> str:
+    """Give the name that the user says; now and then it is not quite right, and the first call fails."""
+    said = garble(draft.rng, name)
+    if draft.rng.random() > _MISNAMED_SHARE or said == name or any(said in held for held in draft.world.names()):
+        return name
+    draft.call_wrong(tool, frozenset(), **{argument: said})
+    return said
+
+
+def garble(rng: random.Random, name: str) -> str:
+    """Change a name as people do who remember it half: a letter lost, doubled or swapped, or a plural."""
+    place = rng.randrange(1, len(name))
+    kind = rng.random()
+    if kind < 0.3:
+        return name[:place] + name[place + 1 :]
+    if kind < 0.5:
+        return name[:place] + name[place - 1] + name[place:]
+    if kind < 0.7:
+        return name[: place - 1] + name[place] + name[place - 1] + name[place + 1 :]
+    stem, dot, extension = name.rpartition(".")
+    return f"{stem}s.{extension}" if dot else f"{name}s"
 
 
 def fetch_url(draft: Draft) -> str:
@@ -116,8 +163,8 @@ def fetch_url(draft: Draft) -> str:
     draft.call("fetch_url", url=url)
     _put_content(draft, parts)
     return draft.say(
-        "[fetch|get|load|open|download|read] [|the page |the web page |the site ]{u}",
-        "[see|check|look up|tell me] what [{u} says|is on {u}|is at {u}]",
+        "[fetch|download|@read] [|the page |the web page |the site ]{u}",
+        "@ask what [{u} says|is on {u}|is at {u}]",
         u=url,
     )
 
@@ -146,10 +193,16 @@ def run_query(draft: Draft) -> str:
     ))  # fmt: skip
     draft.place("rows", sql, [[number if noun != "count" else values.count()]])
     result = draft.call("run_query", sql=sql)["rows"][0][0]
-    draft.put(result, "number", f"{noun}|{noun}|value|result", f"the {noun}|the {noun} it gives|the value")
+    draft.put(
+        result,
+        "number",
+        f"{noun}|{noun}|value|result",
+        f"[the|that] {noun}|the {noun} [it gives|it returns|you get]|the value[| it gives]",
+    )
     return draft.say(
-        "[run|execute|do|send|try] [|the query |the statement |this query: |the SQL ]{q}",
+        "[run|execute|do|send|try|issue|use] [|the query |the statement |this query: |the SQL |the SQL query |the command ]{q}",
         "[query|ask] the database[:| with] {q}",
+        "@find [the result of|what comes out of] [|the query ]{q}",
         q=quoted(draft, sql) if "'" not in sql else sql,
     )
 
@@ -169,7 +222,7 @@ def list_todos(draft: Draft) -> str:
         "list_todos",
         "todos",
         "todos|open|items|tasks|remaining|list",
-        "[list|show me|give me|tell me|get] [my to-do list|the open items|my open tasks|the to-do items|what is on my to-do list|everything on my to-do list|what is left to do|all open to-dos]",
+        "@list [my to-do list|the open items|my open tasks|the to-do items|what is on my to-do list|everything on my to-do list|what is left to do|all open to-dos]",
     )
 
 
@@ -182,7 +235,7 @@ def list_notes(draft: Draft) -> str:
         "list_notes",
         "notes",
         "notes|titles|note_titles|all_notes",
-        "[list|show me|give me|tell me|get] [my notes|all notes|the titles of my notes|the notes|which notes there are|all note titles]",
+        "@list [my notes|all notes|the titles of my notes|the notes|which notes there are|all note titles]",
     )
 
 
@@ -195,7 +248,7 @@ def list_files(draft: Draft) -> str:
         "list_files",
         "files",
         "files|names|file_names|paths",
-        "[list|show me|give me|tell me|get] [the files|all files|my files|which files there are|the files in the folder]",
+        "@list [the files|all files|my files|which files there are|the files in the folder]",
     )
 
 
@@ -209,5 +262,5 @@ def list_tables(draft: Draft) -> str:
         "list_tables",
         "tables",
         "tables|table_names|names",
-        "[list|show me|give me|tell me|get] [the tables|all tables|the tables of the database|which tables there are]",
+        "@list [the tables|all tables|the tables of the database|which tables there are]",
     )

@@ -15,7 +15,7 @@ def get_weather(draft: Draft) -> str:
     draft.put(result["temperature"], "number", "temperature|degrees|temp", "the temperature")
     draft.put(result["sky"], "text", "sky|weather|condition", "the weather")
     return draft.say(
-        "[check|get|tell me|look up|find] the [weather|temperature|current weather] in {c}{u}",
+        "@find the [weather|temperature|current weather] in {c}{u}",
         c=city,
         u=f" in {unit}" if unit else "",
     )
@@ -27,8 +27,8 @@ def get_price(draft: Draft) -> str:
     price = draft.call("get_price", product=product)["price"]
     draft.put(price, "number", "price|cost|price", "the price|its price")
     return draft.say(
-        "[check|get|tell me|look up|find] the [price|cost] of [|the |a ]{p}",
-        "[find out|tell me|see] [how much [the|a] {p} costs|what [the|a] {p} costs]",
+        "@find the [price|cost] of [|the |a ]{p}",
+        "@ask [how much [the|a] {p} costs|what [the|a] {p} costs]",
         p=product,
     )
 
@@ -39,8 +39,8 @@ def check_stock(draft: Draft) -> str:
     count = draft.call("check_stock", product=product)["quantity"]
     draft.put(count, "number", "quantity|stock|count|in_stock", "the stock|the quantity")
     return draft.say(
-        "[check|find out|tell me|see|count] how many {p} [are in stock|we have|there are in stock|are left]",
-        "[check|get|look up] the [stock|inventory] of {p}",
+        "@ask how many {p} [are in stock|we have|there are in stock|are left]",
+        "@find the [stock|inventory] of {p}",
         p=product,
     )
 
@@ -113,9 +113,9 @@ def track_order(draft: Draft) -> str:
     status = draft.call("track_order", order_id=code)["status"]
     draft.put(status, "text", "status|state|order_status", "the status|its status")
     return draft.say(
-        "[check|get|tell me|look up|find] the [status|state] of [|the |my ]order {c}",
+        "@find the [status|state] of [|the |my ]order {c}",
         "[track|look up|check|find] [|the |my ]order {c}",
-        "[tell me|find out] where [my |the |]order {c} is",
+        "@ask where [my |the |]order {c} is",
         c=code,
     )
 
@@ -126,8 +126,8 @@ def get_distance(draft: Draft) -> str:
     km = draft.call("get_distance", origin=a, destination=b)["km"]
     draft.put(km, "number", "km|distance|distance_km|kilometers", "the distance")
     return draft.say(
-        "[check|get|tell me|look up|find|measure] the distance [from {a} to {b}|between {a} and {b}]",
-        "[find out|tell me] how far it is from {a} to {b}",
+        "@find the distance [from {a} to {b}|between {a} and {b}]",
+        "@ask how far it is from {a} to {b}",
         a=a,
         b=b,
     )
@@ -156,7 +156,7 @@ def get_population(draft: Draft) -> str:
     people = draft.call("get_population", city=city)["population"]
     draft.put(people, "number", "population|people|inhabitants", "the population")
     return draft.say(
-        "[check|get|tell me|look up|find] the population of {c}",
-        "[find out|tell me] how many people live in {c}",
+        "@find the population of {c}",
+        "@ask how many people live in {c}",
         c=city,
     )

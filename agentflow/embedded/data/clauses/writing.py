@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from agentflow.embedded.data.clauses.draft import Draft, Output, quoted, shown
+from agentflow.embedded.data.clauses.reading import misnamed
 
-_SAVE_AS = "[called|named|titled|with the title|under the title|under|with title]"
-_NOTE = "[a note|a new note|a memo|the note]"
+_NOTE = "[a note|a new note|a memo|the note|my notes]"
 
 
 def wanted_text(draft: Draft) -> tuple[Output | None, str, str]:
@@ -27,15 +27,15 @@ def add_note(draft: Draft) -> str:
     t = quoted(draft, title)
     if output is not None:
         return draft.say(
-            f"[save|store|keep|put|write|record] {{ref}} [in|as] {_NOTE} {_SAVE_AS} {{t}}",
-            f"[make|create|write|add|save] [a note|a memo] {_SAVE_AS} {{t}} [with|holding|containing|that says] {{ref}}",
-            "[note|save|write|put] {ref} [under {t}|in the note {t}|in my note {t}|down under {t}|in a {t} note]",
+            f"@save {{ref}} [in|as|to|into] {_NOTE} @called {{t}}",
+            "@make [a note|a memo|a new note] @called {t} [with|holding|containing|that says|that holds] {ref}",
+            "@save {ref} [under {t}|in the note {t}|in my note {t}|in a {t} note|as the note {t}|to the note {t}|as {t} in my notes]",
             ref=ref, t=t,
         )  # fmt: skip
     return draft.say(
-        f"[make|create|write|add|save|take] [a note|a memo|a new note] {_SAVE_AS} {{t}} [with the text|saying|that says|with] {{x}}",
-        "[save|note|write down|keep] {x} [under {t}|in the note {t}|in a note called {t}|as a note called {t}|in a note titled {t}]",
-        "[make|add|write] [a note|the note] {t}: {x}",
+        "[@make|take|leave] [a note|a memo|a new note] @called {t} [with the text|saying|that says|with|containing|that reads] {x}",
+        "@save {x} [under {t}|in the note {t}|in a note @called {t}|as a note @called {t}|in my note {t}]",
+        "@make [a note|the note|a memo] {t}: {x}",
         t=t, x=quoted(draft, text),
     )  # fmt: skip
 
@@ -47,10 +47,10 @@ def write_file(draft: Draft) -> str:
     draft.call("write_file", (output,), path=path, text=text)
     draft.put(path, "echo", "file|path|written|written_to|saved_to|file_name")
     return draft.say(
-        "[write|save|store|put|record] {x} [to|in|into] [|the file |a file called |a file named ]{p}",
-        "[create|make|write] [a file|the file] {p} [with|containing|that says] {x}",
+        "[@save|export|dump] {x} [to|in|into|as] [||the file |a file |a file called |a file named |a new file ]{p}",
+        "@make [a file|the file|a new file|] {p} [with|containing|that says|holding|with the text|with the content] {x}",
         x=ref or quoted(draft, text), p=quoted(draft, path),
-    )  # fmt: skip
+    ).replace("  ", " ")  # fmt: skip
 
 
 def add_todo(draft: Draft) -> str:
@@ -60,9 +60,9 @@ def add_todo(draft: Draft) -> str:
     draft.call("add_todo", (reference[0],) if reference else (), item=item)
     draft.put(item, "echo", "added|item|task|todo|new_item|added_item")
     return draft.say(
-        "[add|put|write|set|place] {x} [on|to|onto] [my|the] [to-do list|todo list|list|to-dos|task list|list of things to do]",
-        "[add|make|create] [a to-do|a todo|a task|a to-do item][:| for| called] {x}",
-        "[remind me|I have] to {x}" if reference is None else "put {x} on my to-do list",
+        "[add|put|@save|set|note down|append] {x} [on|to|onto|in] @todos",
+        "[add|make|create|open] [a to-do|a todo|a task|a to-do item|a new task|an item][:| for| called| that says] {x}",
+        "[remind me|I have|I need|I must not forget] to {x}" if reference is None else "put {x} on @todos",
         x=reference[1] if reference else quoted(draft, item),
     )
 
@@ -71,11 +71,13 @@ def complete_todo(draft: Draft) -> str:
     """Mark an item as done."""
     item = draft.values.errand()
     draft.place_todo(item)
+    said = misnamed(draft, "complete_todo", "item", item)
     draft.call("complete_todo", item=item)
     draft.put(item, "echo", "done|completed|finished|closed|done_item|checked_off")
     return draft.say(
-        "[mark|check off|tick off|set] {x} [as done|as completed|as finished|on my to-do list as done]",
-        "[complete|finish|close|check off|tick off] [|the to-do |the task |the item ]{x}",
-        "[cross|strike|tick|check] {x} off [my|the] [list|to-do list]",
-        x=quoted(draft, item),
+        "[mark|check off|tick off|set|tag|flag] {x} [as done|as completed|as finished|on @todos as done|as complete]",
+        "[complete|finish|close|check off|tick off|mark off] [|the to-do |the task |the item |the entry ]{x}",
+        "[cross|strike|tick|check|take] {x} off @todos",
+        "[I have done|I am done with|I finished] {x}",
+        x=quoted(draft, said),
     )
