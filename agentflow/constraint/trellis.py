@@ -8,8 +8,7 @@ string. Per position, the probabilities are first summed over atoms (tokens that
 ``[L, V]`` tensor is made unless it is asked for. Exactness is that of one step; a chain of steps is no sample of the
 model.
 
-The sums run on the CPU in double precision (`agentflow.constraint.trellis_kernels`); tensors on other devices are
-copied.
+The sums run on the CPU in double precision (`agentflow.constraint.messages`); tensors on other devices are copied.
 """
 
 from __future__ import annotations
@@ -23,14 +22,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from agentflow.constraint import trellis_kernels as kernels
+from agentflow.constraint import trellis_best, trellis_tokens
 from agentflow.constraint.automaton import BoolArray
+from agentflow.constraint.chain import Chain, chain_of
 from agentflow.constraint.compiled import Constraint, check_budget
+from agentflow.constraint.messages import (
+    FloatArray,
+    Marginals,
+    PlainMessages,
+    ScaledMessages,
+    Sums,
+    run_backward,
+)
 from agentflow.errors import ConfigurationError
 
 _CHUNK_ELEMENTS = 1 << 23
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,74 +45,56 @@ class _Row:
 
     values: npt.NDArray[Any]  # (L, V)
     constraint: Constraint
-    start: int
-    is_open: BoolArray  # (S,) whether the canvas may end here
-    log_sum: FloatArray  # (L, K)
-    mean_log: FloatArray  # (L, K)
-    label_m: FloatArray  # (L, C)
-    label_k: npt.NDArray[np.int32]  # (L, C)
-    after_m: FloatArray  # (L + 1, S)
-    after_k: npt.NDArray[np.int32]  # (L + 1, S)
+    chain: Chain
+    messages: PlainMessages | ScaledMessages
+    num_tokens_left: int
 
-    @cached_property
+    @property
     def log_partition(self) -> float:
         """Log of the probability of the language."""
-        mantissa = self.after_m[0, self.start]
-        if mantissa == 0.0:
-            return float("-inf")
-        return float(np.log(mantissa) + 256 * np.log(2) * self.after_k[0, self.start])
+        return self.messages.log_partition
 
     @cached_property
-    def marginals(self) -> tuple[FloatArray, FloatArray, BoolArray, FloatArray]:
-        """Log weights of atoms (L, K), entropies (L,), forced positions (L,), tail probabilities (L,)."""
-        c = self.constraint
-        log_weight, share, tail = kernels.forward_weights(
-            self.label_m,
-            self.label_k,
-            c.row,
-            c.edge_label,
-            c.edge_target,
-            self.start,
-            self.after_m,
-            self.after_k,
-            c.final,
-        )
-        log_atom, entropy, is_forced = kernels.atom_weights(
-            log_weight, share, c.label_begin, c.label_atoms, self.log_sum, self.mean_log, c.atom_size
-        )
-        return log_atom, entropy, is_forced, tail
+    def marginals(self) -> Marginals:
+        """Weights of atoms, entropies and tail probabilities."""
+        return self.messages.marginals(self.constraint.atom_size)
+
+    @cached_property
+    def is_forced(self) -> BoolArray:
+        """Positions at which one token alone is possible, ``(L,)``."""
+        return self.chain.is_forced(len(self.messages.sums.log_sum), self.messages.start, self.num_tokens_left)
 
     def draw(self, uniform: FloatArray) -> npt.NDArray[np.int64]:
         """Draw one string; `uniform` is (L, 3)."""
         c = self.constraint
-        atoms = kernels.draw_path(
-            self.label_m, self.label_k, c.row, c.edge_label, c.edge_target, self.start, self.after_m, self.after_k,
-            c.label_begin, c.label_atoms, self.log_sum, uniform,
+        tokens: npt.NDArray[np.int64] = trellis_tokens.draw_tokens(
+            self.values, c.token_atom, self.messages.draw_atoms(uniform), self.messages.sums.log_sum, c.only_token,
+            uniform[:, 2].copy(),
         )  # fmt: skip
-        tokens: npt.NDArray[np.int64] = kernels.draw_tokens(
-            self.values, c.token_atom, atoms, self.log_sum, c.only_token, uniform[:, 2].copy()
-        )
         return tokens
 
     def draw_ids(self, generator: np.random.Generator) -> list[int]:
         """Draw one string where only sums over atoms are known: any token of an atom is as good as another."""
-        c = self.constraint
-        uniform = generator.random((len(self.log_sum), 3))
-        atoms = kernels.draw_path(
-            self.label_m, self.label_k, c.row, c.edge_label, c.edge_target, self.start, self.after_m, self.after_k,
-            c.label_begin, c.label_atoms, self.log_sum, uniform,
-        )  # fmt: skip
-        order, begin = c.tokens_by_atom
+        uniform = generator.random((len(self.messages.sums.log_sum), 3))  # (L, 3)
+        atoms = self.messages.draw_atoms(uniform)  # (L,)
+        order, begin = self.constraint.tokens_by_atom
         picks = (uniform[:, 2] * (begin[atoms + 1] - begin[atoms])).astype(np.int64)
         ids: list[int] = order[begin[atoms] + picks].tolist()
         return ids
 
     def best(self) -> npt.NDArray[np.int64]:
         """Find the most probable string."""
-        c = self.constraint
-        top, token = kernels.best_tokens(self.values, c.token_atom, c.num_atoms)
-        atoms, _ = kernels.best_path(
-            top, c.row, c.edge_label, c.edge_target, self.start, self.is_open, c.label_begin, c.label_atoms
+        constraint, c = self.constraint, self.chain
+        top, token = trellis_tokens.best_tokens(self.values, constraint.token_atom, constraint.num_atoms)  # (L, K)
+        start = self.messages.start
+        top = np.ascontiguousarray(top.T)  # (K, L)
+        label = np.ascontiguousarray(trellis_best.label_tops(top, c.label_begin, c.label_atoms).T)  # (L, C)
+        score = trellis_best.best_scores(
+            label, c.row, c.edge_label, c.edge_target, c.reached_within(len(label), start),
+            c.distance <= self.num_tokens_left,
+        )  # fmt: skip
+        atoms = trellis_best.trace_best(
+            label, c.row, c.edge_label, c.edge_target, start, score, top, c.label_begin, c.label_atoms
         )
         best: npt.NDArray[np.int64] = token[np.arange(len(atoms)), atoms].astype(np.int64)
         return best
@@ -131,21 +119,21 @@ class Posterior:
     @cached_property
     def entropies(self) -> torch.Tensor:
         """``(B, L)`` float64, entropy in nats of each position's marginal."""
-        return torch.from_numpy(np.stack([row.marginals[1] for row in self._rows]))  # (B, L)
+        return torch.from_numpy(np.stack([row.marginals.entropies for row in self._rows]))  # (B, L)
 
     @cached_property
     def is_forced(self) -> torch.Tensor:
         """``(B, L)`` bool, whether the language leaves one token alone at the position, whatever the model says."""
-        return torch.from_numpy(np.stack([row.marginals[2] for row in self._rows]))  # (B, L)
+        return torch.from_numpy(np.stack([row.is_forced for row in self._rows]))  # (B, L)
 
     @cached_property
     def tail(self) -> torch.Tensor:
         """``(B, L)`` float64, probability that the position lies behind the end token."""
-        return torch.from_numpy(np.stack([row.marginals[3] for row in self._rows]))  # (B, L)
+        return torch.from_numpy(np.stack([row.marginals.tail for row in self._rows]))  # (B, L)
 
     def log_marginals(self) -> torch.Tensor:
         """``(B, L, V)`` float64, log-probability of each token at each position; -inf where it is impossible."""
-        weights = [torch.from_numpy(row.marginals[0][:, row.constraint.token_atom]) for row in self._rows]
+        weights = [torch.from_numpy(row.marginals.log_weight[:, row.constraint.token_atom]) for row in self._rows]
         return self._log_probs.double() + torch.stack(weights)  # (B, L, V)
 
     def marginals(self, log_probs: torch.Tensor) -> torch.Tensor:
@@ -159,7 +147,7 @@ class Posterior:
         """
         rows = []
         for b, row in enumerate(self._rows):
-            weights = torch.from_numpy(row.marginals[0]).to(log_probs)  # (L, K)
+            weights = torch.from_numpy(row.marginals.log_weight).to(log_probs)  # (L, K)
             atoms = torch.from_numpy(row.constraint.token_atom).to(log_probs.device)  # (V,)
             rows.append(weights.index_select(1, atoms).add_(log_probs[b]).exp_())  # (L, V)
         return torch.stack(rows)  # (B, L, V)
@@ -199,7 +187,8 @@ def condition(
     """Condition canvases on their constraints.
 
     Args:
-        log_probs: ``(B, L, V)`` float32 or float64 log-probabilities, normalised over ``V``.
+        log_probs: ``(B, L, V)`` float32 or float64 log-probabilities, normalised over ``V``
+            (``logits.log_softmax(-1)``).
         constraints: One per canvas; they may differ.
         states: State of each constraint before the canvas.
         num_tokens_left: Tokens that may still follow after each canvas. Only strings count that can finish within
@@ -210,7 +199,8 @@ def condition(
 
     Raises:
         SchemaBudgetError: No valid output fits the canvas and `num_tokens_left`.
-        ConfigurationError: Shapes do not match, or every valid string has probability 0.
+        ConfigurationError: Shapes do not match, probabilities sum to more than 1, or every valid string has
+            probability 0.
     """
     _check(log_probs, constraints, states, num_tokens_left)
     log_probs = log_probs.detach().cpu()
@@ -243,23 +233,12 @@ def _check(
 
 def _prepare(values: torch.Tensor, constraint: Constraint, state: int, left: int) -> _Row:
     """Sum over atoms, and run backward."""
-    return _run_backward(values.numpy(), *_sum_atoms(values, constraint), constraint, state, left)
+    return _condition_sums(values.numpy(), _sum_atoms(values, constraint), constraint, state, left)
 
 
-def _run_backward(  # noqa: PLR0917 - the inputs of one row
-    values: npt.NDArray[Any], log_sum: FloatArray, mean_log: FloatArray, c: Constraint, state: int, left: int
-) -> _Row:
-    """Sum over labels, and run backward."""
-    label_m, label_k = kernels.label_sums(
-        log_sum, c.label_begin, c.label_atoms, c.label_base, c.without_begin, c.without_atoms
-    )
-    is_open = c.distance <= left
-    after_m, after_k = kernels.backward(
-        label_m, label_k, c.row, c.edge_label, c.edge_target, c.first_positions(state), is_open
-    )
-    if after_m[0, state] == 0.0:
-        raise ConfigurationError("every valid string has probability 0", hint="pass finite log-probabilities")
-    return _Row(values, c, state, is_open, log_sum, mean_log, label_m, label_k, after_m, after_k)
+def _condition_sums(values: npt.NDArray[Any], sums: Sums, constraint: Constraint, state: int, left: int) -> _Row:
+    chain = chain_of(constraint)
+    return _Row(values, constraint, chain, run_backward(sums, chain, int(chain.block[state]), left), left)
 
 
 def condition_atoms(log_sum: FloatArray, constraint: Constraint) -> _Row:
@@ -268,16 +247,16 @@ def condition_atoms(log_sum: FloatArray, constraint: Constraint) -> _Row:
     The tokens of an atom are taken as equally probable.
 
     Args:
-        log_sum: ``(L, K)`` float64 log-probabilities of the atoms.
+        log_sum: ``(L, K)`` float64 log-probabilities of the atoms, normalised here.
         constraint: The constraint, from its start; the output must end inside the canvas.
     """
-    size = np.maximum(constraint.atom_size, 1)
-    log_sum = np.where(constraint.atom_size > 0, log_sum, -np.inf)
-    mean_log = np.where(constraint.atom_size > 0, log_sum - np.log(size), 0.0)
-    return _run_backward(np.zeros((0, 0)), log_sum, mean_log, constraint, constraint.start_state, 0)
+    has_tokens = constraint.atom_size > 0  # (K,)
+    log_sum = np.where(has_tokens, log_sum - np.logaddexp.reduce(log_sum, axis=1, keepdims=True), -np.inf)  # (L, K)
+    mean_log = np.where(has_tokens, log_sum - np.log(np.maximum(constraint.atom_size, 1)), 0.0)  # (L, K)
+    return _condition_sums(np.zeros((0, 0)), Sums(log_sum, mean_log), constraint, constraint.start_state, 0)
 
 
-def _sum_atoms(values: torch.Tensor, constraint: Constraint) -> tuple[FloatArray, FloatArray]:
+def _sum_atoms(values: torch.Tensor, constraint: Constraint) -> Sums:
     """Sum probabilities over atoms, some positions at a time."""
     step = max(1, _CHUNK_ELEMENTS // values.shape[1])
     parts = []
@@ -286,6 +265,8 @@ def _sum_atoms(values: torch.Tensor, constraint: Constraint) -> tuple[FloatArray
         peak = torch.where(torch.isfinite(peak), peak, torch.zeros_like(peak))
         scaled = torch.exp(chunk.double() - peak[:, None])  # (l, V)
         parts.append(
-            kernels.sum_atoms(chunk.numpy(), scaled.numpy(), peak.numpy(), constraint.token_atom, constraint.num_atoms)
+            trellis_tokens.sum_atoms(
+                chunk.numpy(), scaled.numpy(), peak.numpy(), constraint.token_atom, constraint.num_atoms
+            )
         )
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+    return Sums(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from constraint_helpers import brute_force, enumerate_paths, random_log_probs, spell
@@ -11,12 +12,14 @@ from constraint_helpers import brute_force, enumerate_paths, random_log_probs, s
 from agentflow.constraint import (
     Grounding,
     Vocabulary,
+    chain,
     check_budget,
     compile_constraint,
     condition,
     json_grammar,
     turn_grammar,
 )
+from agentflow.constraint.messages import ScaledMessages, run_scaled
 from agentflow.errors import ConfigurationError, SchemaBudgetError
 from agentflow.types import ToolSpec
 
@@ -182,6 +185,65 @@ def test_wrong_shapes_are_named():
         condition(random_log_probs(1, 4, 7, seed=0), [constraint], [0], num_tokens_left=[0])
     with pytest.raises(ConfigurationError, match="as many constraints"):
         condition(random_log_probs(2, 4, 18, seed=0), [constraint], [0], num_tokens_left=[0])
+
+
+@pytest.mark.parametrize("scale", [3.0, 40.0, 400.0])
+def test_plain_and_scaled_sums_agree(vocabulary, scale):
+    """The two ways to the messages give the same posterior to 1e-9, where both can be gone and where one gives way."""
+    schema = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}}
+    constraint = compile_constraint(json_grammar(schema), vocabulary)
+    log_probs = random_log_probs(1, 40, len(vocabulary), seed=3, scale=scale)
+    row = condition(log_probs, [constraint], [0], num_tokens_left=[0])._rows[0]
+    scaled = run_scaled(row.messages.sums, row.chain, 0, 0)
+    assert isinstance(row.messages, ScaledMessages) == (row.log_partition < -575)
+    assert row.log_partition == pytest.approx(scaled.log_partition, rel=1e-12)
+    here, there = row.marginals, scaled.marginals(constraint.atom_size)
+    for log_weight, other in [(here.log_weight, there.log_weight), (there.log_weight, here.log_weight)]:
+        share = np.exp(log_weight + row.messages.sums.log_sum)
+        assert np.allclose(share, np.exp(other + row.messages.sums.log_sum), atol=1e-9, rtol=0)
+    assert np.allclose(here.entropies, there.entropies, atol=1e-9, rtol=0)
+    assert np.allclose(here.tail, there.tail, atol=1e-9, rtol=0)
+
+
+def test_a_text_that_ends_early_is_summed_to_its_end_only(vocabulary):
+    """Positions behind a sure end cost nothing, and leave nothing out: the scaled sums over all of them agree."""
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    constraint = compile_constraint(json_grammar(schema), vocabulary)
+    text = b'{"city":"Paris"}'
+    answer = [*(constraint.find_tokens(text) or ()), vocabulary.control_ids["<eos>"]]
+    pad = vocabulary.control_ids["<|turn>"]
+    log_probs = torch.full((1, 128, len(vocabulary)), math.log(1e-3 / (len(vocabulary) - 1)), dtype=torch.float64)
+    for i in range(128):
+        log_probs[0, i, answer[i] if i < len(answer) else pad] = math.log(0.999)
+    row = condition(log_probs, [constraint], [0], num_tokens_left=[0])._rows[0]
+    scaled = run_scaled(row.messages.sums, row.chain, 0, 0)
+    is_tail = np.arange(row.chain.num_states) == row.chain.final
+    assert not row.messages.after[64:, ~is_tail].any()
+    assert row.log_partition == pytest.approx(scaled.log_partition, abs=1e-12)
+    assert np.allclose(row.marginals.entropies, scaled.marginals(constraint.atom_size).entropies, atol=1e-9, rtol=0)
+
+
+def test_probabilities_that_sum_to_more_than_one_are_refused(vocabulary):
+    """Logits in place of log-probabilities are a mistake with a cure."""
+    constraint = compile_constraint(json_grammar({"type": "string"}), vocabulary)
+    with pytest.raises(ConfigurationError, match="sum to"):
+        condition(torch.zeros(1, 4, len(vocabulary)), [constraint], [0], num_tokens_left=[0])
+
+
+def test_equal_states_are_merged_and_nothing_changes(vocabulary, monkeypatch):
+    """Merging states that go on alike leaves every figure as it was."""
+    schema = {"anyOf": [{"enum": ["abcx", "abdx"]}, {"type": "array", "items": {"enum": ["abcx", "abdx"]}}]}
+    constraint = compile_constraint(json_grammar(schema), vocabulary)
+    log_probs = random_log_probs(1, 24, len(vocabulary), seed=1)
+    plain = condition(log_probs, [constraint], [0], num_tokens_left=[3])
+    monkeypatch.setattr(chain, "_MIN_EDGES_TO_MERGE", 0)
+    monkeypatch.setattr(chain, "_CHAINS", {})
+    merged = condition(log_probs, [constraint], [0], num_tokens_left=[3])
+    assert merged._rows[0].chain.num_states <= plain._rows[0].chain.num_states
+    assert merged.log_partition[0] == pytest.approx(plain.log_partition[0].item(), abs=1e-12)
+    assert torch.allclose(merged.entropies, plain.entropies, atol=1e-12, rtol=0)
+    assert torch.equal(merged.best(), plain.best())
+    assert torch.equal(merged.is_forced, plain.is_forced)
 
 
 def test_grounded_calls_agree_with_brute_force(vocabulary):

@@ -1,0 +1,247 @@
+"""The messages of one canvas: what leads to each state, and what may follow it.
+
+Two ways to the same sums. In plain doubles a canvas costs about a nanosecond per position and edge; that is exact while
+the language is more probable than 1e-250, which covers all but models that contradict the schema throughout. Below
+that, every number carries an exponent of its own. Which way is taken is decided by the result of the first.
+
+Where the model says that the text ends early, the positions behind it cost nothing: the probability that the text
+goes on past a *horizon* is at most the product of what the positions before it leave for text, so the horizon is
+the first position at which that product is lost beside the probability of the language.
+
+Shapes: ``L`` positions, ``K`` atoms, ``C`` labels, ``S`` chain states.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from agentflow.constraint import trellis_plain as plain
+from agentflow.constraint import trellis_scaled as scaled
+from agentflow.constraint.automaton import IntArray
+from agentflow.constraint.chain import Chain
+from agentflow.errors import ConfigurationError
+
+FloatArray = npt.NDArray[np.float64]
+
+_LOG_LOST = -45.0
+"""Log of the share of the language's probability that may be lost behind a horizon: 3e-20."""
+_LOG_FIRST_GUESS = -150.0
+_MOST_MASS = 1.01
+_LOG_STEP = 256 * np.log(2.0)
+
+
+class Sums(NamedTuple):
+    """A canvas summed over atoms.
+
+    Attributes:
+        log_sum: ``(L, K)`` float64, log-probability of each atom; -inf: empty.
+        mean_log: ``(L, K)`` float64, mean log-probability of the tokens within the atom.
+    """
+
+    log_sum: FloatArray
+    mean_log: FloatArray
+
+
+class Marginals(NamedTuple):
+    """What conditioning does to each position.
+
+    Attributes:
+        log_weight: ``(L, K)`` float64, log of what multiplies the probability of an atom's tokens; -inf: impossible.
+        entropies: ``(L,)`` float64, nats.
+        tail: ``(L,)`` float64, probability that the position lies behind the end token.
+    """
+
+    log_weight: FloatArray
+    entropies: FloatArray
+    tail: FloatArray
+
+
+def entropies_of(log_weight: FloatArray, sums: Sums, atom_size: npt.NDArray[np.int64]) -> FloatArray:
+    """Give the entropy of each position, ``(L,)`` nats.
+
+    ``-sum_a Q_a (mean log p within a + log w_a)`` with ``Q_a = w_a P_a``: no term is a small difference of large
+    numbers, and a position at which one token has all the mass has entropy exactly 0.
+    """
+    is_possible = (log_weight > -np.inf) & (sums.log_sum > -np.inf)  # (L, K)
+    # what is impossible has share exp(-inf) = 0 and must not multiply an infinity
+    log_share = np.where(is_possible, log_weight + np.where(is_possible, sums.log_sum, 0.0), -np.inf)  # (L, K)
+    surprise = np.where(is_possible, sums.mean_log + log_weight, 0.0)  # (L, K)
+    entropies = -(np.exp(log_share) * surprise).sum(axis=1)  # (L,)
+    is_certain = (is_possible * np.minimum(atom_size, 2)).sum(axis=1) == 1  # (L,)
+    return np.where(is_certain, 0.0, np.maximum(entropies, 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class PlainMessages:
+    """Messages in plain doubles."""
+
+    chain: Chain
+    start: int
+    sums: Sums
+    mass: FloatArray  # (K, L) probabilities of the atoms
+    label: FloatArray  # (L, C) probabilities of the labels
+    after: FloatArray  # (L + 1, S)
+
+    @property
+    def log_partition(self) -> float:
+        """Log of the probability of the language."""
+        return float(np.log(self.after[0, self.start]))
+
+    def marginals(self, atom_size: npt.NDArray[np.int64]) -> Marginals:
+        """Run forward; `atom_size` is ``(K,)``."""
+        c = self.chain
+        weight, tail = plain.forward(self.label, c.row, c.edge_label, c.edge_target, self.start, self.after, c.final)
+        by_atom = plain.scatter(np.ascontiguousarray(weight.T), c.label_begin, c.label_atoms, len(self.mass))  # (K, L)
+        with np.errstate(divide="ignore"):
+            log_weight = np.ascontiguousarray(np.log(by_atom).T)  # (L, K)
+        return Marginals(log_weight, entropies_of(log_weight, self.sums, atom_size), tail)
+
+    def draw_atoms(self, uniform: FloatArray) -> IntArray:
+        """Draw one path; `uniform` is ``(L, 3)``. Gives atoms, ``(L,)`` int32."""
+        c = self.chain
+        atoms: IntArray = plain.draw_path(
+            self.label, c.row, c.edge_label, c.edge_target, self.start, self.after, c.label_begin, c.label_atoms,
+            self.mass, uniform,
+        )  # fmt: skip
+        return atoms
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledMessages:
+    """Messages with an exponent per number, for probabilities that no double holds."""
+
+    chain: Chain
+    start: int
+    sums: Sums
+    label_m: FloatArray  # (L, C)
+    label_k: IntArray  # (L, C)
+    after_m: FloatArray  # (L + 1, S)
+    after_k: IntArray  # (L + 1, S)
+
+    @property
+    def log_partition(self) -> float:
+        """Log of the probability of the language."""
+        return float(np.log(self.after_m[0, self.start]) + _LOG_STEP * self.after_k[0, self.start])
+
+    def marginals(self, atom_size: npt.NDArray[np.int64]) -> Marginals:
+        """Run forward; `atom_size` is ``(K,)``."""
+        c = self.chain
+        log_label, share, tail = scaled.forward_weights(
+            self.label_m, self.label_k, c.row, c.edge_label, c.edge_target, self.start, self.after_m, self.after_k,
+            c.final,
+        )  # fmt: skip
+        log_weight = scaled.atom_weights(log_label, share, c.label_begin, c.label_atoms, len(atom_size))
+        return Marginals(log_weight, entropies_of(log_weight, self.sums, atom_size), tail)
+
+    def draw_atoms(self, uniform: FloatArray) -> IntArray:
+        """Draw one path; `uniform` is ``(L, 3)``. Gives atoms, ``(L,)`` int32."""
+        c = self.chain
+        atoms: IntArray = scaled.draw_path(
+            self.label_m, self.label_k, c.row, c.edge_label, c.edge_target, self.start, self.after_m, self.after_k,
+            c.label_begin, c.label_atoms, self.sums.log_sum, uniform,
+        )  # fmt: skip
+        return atoms
+
+
+@dataclass(frozen=True, eq=False)
+class Horizon:
+    """How much probability the positions leave for text that has not ended.
+
+    Attributes:
+        log_text: ``(L + 1,)`` float64, log of an upper bound on the probability that no end token stands before
+            position i.
+    """
+
+    log_text: FloatArray
+
+    @classmethod
+    def of(cls, log_text: FloatArray) -> Horizon:
+        """Make it from the log-probability of text at each position, ``(L,)``."""
+        return cls(np.concatenate([[0.0], np.cumsum(np.minimum(log_text, 0.0))]))
+
+    def at(self, log_bound: float) -> int:
+        """Give the first position at which the bound is below `log_bound`, or ``L``."""
+        below = np.flatnonzero(self.log_text < log_bound)
+        return int(below[0]) if len(below) else len(self.log_text) - 1
+
+    @cached_property
+    def first_guess(self) -> int:
+        """Where to look first."""
+        return self.at(_LOG_FIRST_GUESS)
+
+    def is_lost(self, position: int, log_partition: float) -> bool:
+        """Say whether what goes on past `position` is negligible beside `log_partition`."""
+        return position == len(self.log_text) - 1 or bool(self.log_text[position] < log_partition + _LOG_LOST)
+
+
+def run_backward(sums: Sums, chain: Chain, state: int, num_tokens_left: int) -> PlainMessages | ScaledMessages:
+    """Sum over all ways to finish.
+
+    Args:
+        sums: The canvas.
+        chain: The constraint.
+        state: Chain state before the canvas.
+        num_tokens_left: Tokens that may follow the canvas.
+
+    Raises:
+        ConfigurationError: Every valid string has probability 0, or the tokens of a position have more than 1.
+    """
+    return _run_plain(sums, chain, state, num_tokens_left) or run_scaled(sums, chain, state, num_tokens_left)
+
+
+def _run_plain(sums: Sums, chain: Chain, state: int, num_tokens_left: int) -> PlainMessages | None:
+    """Use plain doubles; ``None`` where they do not do."""
+    with np.errstate(over="ignore"):
+        mass = np.exp(np.ascontiguousarray(sums.log_sum.T))  # (K, L)
+    if (most := mass.sum(axis=0).max()) > _MOST_MASS:
+        raise ConfigurationError(
+            f"the probabilities of a position sum to {most:.3g}", hint="pass logits.log_softmax(-1), not logits"
+        )
+    label = np.ascontiguousarray(plain.gather(mass, chain.label_begin, chain.label_atoms).T)  # (L, C)
+    with np.errstate(divide="ignore"):
+        horizon = Horizon.of(np.log(mass[chain.is_text].sum(axis=0)))
+    end = horizon.first_guess
+    while True:
+        after = _run_to(end, label, chain, state, num_tokens_left)  # (L + 1, S)
+        partition = float(after[0, state])
+        if partition < plain.TRUSTED:
+            if end == len(label):
+                return None
+            end = len(label)
+        elif horizon.is_lost(end, float(np.log(partition))):
+            return PlainMessages(chain, state, sums, mass, label, after)
+        else:
+            end = max(end + 1, horizon.at(float(np.log(partition)) + _LOG_LOST))
+
+
+def _run_to(end: int, label: FloatArray, chain: Chain, state: int, num_tokens_left: int) -> FloatArray:
+    """Run backward from position `end`, behind which only the tail counts; ``(L + 1, S)``."""
+    length = len(label)
+    after = np.zeros((length + 1, chain.num_states))  # (L + 1, S)
+    tail = label[:, chain.edge_label[chain.row[chain.final]]]  # (L,)
+    after[length, chain.final] = 1.0
+    after[:length, chain.final] = np.cumprod(tail[::-1])[::-1]
+    if end == length:
+        after[length, chain.distance <= num_tokens_left] = 1.0
+    plain.backward(
+        label, chain.row, chain.edge_label, chain.edge_target, chain.reached_within(length, state), after, end,
+        chain.final,
+    )  # fmt: skip
+    return after
+
+
+def run_scaled(sums: Sums, chain: Chain, state: int, num_tokens_left: int) -> ScaledMessages:
+    """Sum with an exponent per number; see `run_backward`, which calls this where plain doubles do not do."""
+    label_m, label_k = scaled.label_sums(sums.log_sum, chain.label_begin, chain.label_atoms)
+    after_m, after_k = scaled.backward(
+        label_m, label_k, chain.row, chain.edge_label, chain.edge_target,
+        chain.reached_within(len(label_m), state), chain.distance <= num_tokens_left,
+    )  # fmt: skip
+    if after_m[0, state] == 0.0:
+        raise ConfigurationError("every valid string has probability 0", hint="pass finite log-probabilities")
+    return ScaledMessages(chain, state, sums, label_m, label_k, after_m, after_k)
