@@ -4,6 +4,7 @@ A program that dies at any moment leaves a journal from which the run goes on: s
 and reads; what a record means for a run is the agent's matter.
 """
 
-from agentflow.journal.journal import Journal, RunRecord
+from agentflow.journal.journal import Journal
+from agentflow.journal.record import RunRecord
 
 __all__ = ["Journal", "RunRecord"]

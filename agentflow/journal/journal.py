@@ -1,7 +1,7 @@
 """`Journal`: runs and their events in one SQLite file.
 
     runs(run_id, agent, task, model, messages, num_history, settings, started_at, reason, parent_id, forked_from)
-    events(run_id, number, kind, body)      in order; the last one of a finished run is RunFinished
+    events(run_id, number, kind, body)      numbered over all runs, in order; RunFinished ends a run
 
 The file is written ahead (WAL). With the default settings a record survives the death of the process at any moment;
 with ``is_power_safe`` it survives the death of the machine too, at the price of one disk flush per record.
@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -31,15 +31,8 @@ from agentflow.events import (
     TurnStarted,
     UsageUpdated,
 )
-from agentflow.journal.codec import (
-    decode_event,
-    decode_messages,
-    decode_settings,
-    encode_event,
-    encode_messages,
-    encode_settings,
-)
-from agentflow.types import GenerationSettings, Message
+from agentflow.journal.codec import decode_event, encode_event
+from agentflow.journal.record import RunRecord, read_record, write_record
 
 _VERSION: Final = 1
 _SCHEMA: Final = (
@@ -60,42 +53,6 @@ _DEFERRED: Final = (TurnStarted, UsageUpdated, CallReady, CallProgressed)
 """Events that nothing depends on: written together with the next one that something does."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """A run as the journal knows it.
-
-    Attributes:
-        run_id: Unique.
-        agent: Name of the agent.
-        task: What the user asked for.
-        model: Name of the model.
-        messages: The conversation at its start, the task included.
-        num_history: How many of them are history.
-        settings: How it generates.
-        started_at: Unix time of its start.
-        reason: How it ended; `None` while it runs and after its process died.
-        parent_id: The run in which it is nested, if it is.
-        forked_from: The run that it was forked from, if it was.
-    """
-
-    run_id: str
-    agent: str
-    task: str
-    model: str
-    messages: tuple[Message, ...]
-    num_history: int
-    settings: GenerationSettings
-    started_at: float
-    reason: str | None = None
-    parent_id: str | None = None
-    forked_from: str | None = None
-
-    @property
-    def is_resumable(self) -> bool:
-        """Whether it has not reached its output."""
-        return self.reason != "output"
-
-
 class Journal:
     """A file of runs. It may be shared by many runs, tasks and threads of one process, and read by others."""
 
@@ -112,7 +69,8 @@ class Journal:
         self.path = str(path)
         self._lock = threading.Lock()
         self._deferred: list[tuple[str, int, str, str]] = []
-        self._numbers: dict[str, int] = {}
+        self._last_number: int | None = None
+        self._known_runs: set[str] = set()
         with self._failing("opened"):
             self._db = sqlite3.connect(
                 self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
@@ -147,19 +105,7 @@ class Journal:
         Raises:
             JournalError: There is a run of this id, or the file cannot be written.
         """
-        row = (
-            record.run_id,
-            record.agent,
-            record.task,
-            record.model,
-            encode_messages(record.messages),
-            record.num_history,
-            encode_settings(record.settings),
-            record.started_at,
-            record.reason,
-            record.parent_id,
-            record.forked_from,
-        )
+        row = write_record(record)
         with self._lock, self._failing("written"):
             self._db.execute(f"INSERT INTO runs VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 # no values
 
@@ -180,7 +126,6 @@ class Journal:
                 self._flush(event)
             except sqlite3.Error:  # it will have no effect, so it must not be written later either
                 self._deferred.pop()
-                self._numbers[event.run_id] -= 1
                 raise
 
     def _flush(self, event: Event | None = None) -> None:
@@ -191,23 +136,26 @@ class Journal:
         self._deferred.clear()
 
     def _next_number(self, run_id: str) -> int:
-        if run_id not in self._numbers:
+        if self._last_number is None:
+            self._last_number = int(self._db.execute("SELECT coalesce(max(number), 0) FROM events").fetchone()[0])
+        if run_id not in self._known_runs:  # another process may have written to it since
             row = self._db.execute("SELECT coalesce(max(number), 0) FROM events WHERE run_id = ?", (run_id,)).fetchone()
-            self._numbers[run_id] = row[0]
-        self._numbers[run_id] += 1
-        return self._numbers[run_id]
+            self._last_number = max(self._last_number, row[0])
+            self._known_runs.add(run_id)
+        self._last_number += 1
+        return self._last_number
 
     def runs(self) -> tuple[RunRecord, ...]:
         """List all runs, oldest first."""
         with self._lock, self._failing("read"):
             rows = self._db.execute("SELECT * FROM runs ORDER BY started_at, run_id").fetchall()
-        return tuple(_read_record(row) for row in rows)
+        return tuple(read_record(row) for row in rows)
 
     def find(self, run_id: str) -> RunRecord | None:
         """Get a run, or `None` if there is no such run."""
         with self._lock, self._failing("read"):
             row = self._db.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-        return None if row is None else _read_record(row)
+        return None if row is None else read_record(row)
 
     def get(self, run_id: str) -> RunRecord:
         """Get a run.
@@ -225,6 +173,20 @@ class Journal:
         query = "SELECT kind, body FROM events WHERE run_id = ? ORDER BY number"
         with self._lock, self._failing("read"):
             rows = self._db.execute(query, (run_id,)).fetchall()
+        return tuple(decode_event(kind, body) for kind, body in rows)
+
+    def replay(self, run_id: str) -> tuple[Event, ...]:
+        """Tell a run again with everything nested in it, in the order in which it happened.
+
+        Neither model nor tools are touched. A planner's questions to the model are the nested runs that they are.
+
+        Raises:
+            JournalError: There is no such run.
+        """
+        self.get(run_id)
+        query = "SELECT kind, body FROM events WHERE run_id = ? OR (run_id > ? AND run_id < ?) ORDER BY number"
+        with self._lock, self._failing("read"):  # nested runs are called RUN.CALL, and "/" comes after "."
+            rows = self._db.execute(query, (run_id, f"{run_id}.", f"{run_id}/")).fetchall()
         return tuple(decode_event(kind, body) for kind, body in rows)
 
     def fork(self, run_id: str, *, after_turn: int, new_id: str | None = None) -> str:
@@ -290,19 +252,3 @@ class Journal:
             yield
         except sqlite3.Error as error:
             raise JournalError(f"the journal {self.path} cannot be {verb}: {error}") from error
-
-
-def _read_record(row: tuple[str, str, str, str, str, int, str, float, str | None, str | None, str | None]) -> RunRecord:
-    return RunRecord(
-        run_id=row[0],
-        agent=row[1],
-        task=row[2],
-        model=row[3],
-        messages=decode_messages(row[4]),
-        num_history=row[5],
-        settings=decode_settings(row[6]),
-        started_at=row[7],
-        reason=row[8],
-        parent_id=row[9],
-        forked_from=row[10],
-    )

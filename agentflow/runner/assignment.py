@@ -8,6 +8,8 @@ from typing import Any, Generic
 
 from agentflow.agent import Agent, Limits, RunResult
 from agentflow.agent.result import OutputT
+from agentflow.errors import ConfigurationError
+from agentflow.planner import Planner, PlanResult
 from agentflow.types import GenerationSettings, Message
 
 
@@ -16,22 +18,31 @@ class Assignment(Generic[OutputT]):
     """A task for an agent.
 
     Attributes:
-        agent: Who works.
+        agent: Who works: an agent or a planner.
         task: On what.
         run_id: Name of the run; with a journal, an assignment of the same name goes on or gives its result again.
         deps: Dependencies for tools.
-        history: Conversation to continue.
+        history: Conversation to continue; planners take none.
         settings: In place of the agent's.
         limits: In place of the agent's; `Limits.timeout_s` is the deadline of this run.
     """
 
-    agent: Agent[Any, OutputT]
+    agent: Agent[Any, OutputT] | Planner[Any, OutputT]
     task: str
     run_id: str | None = None
     deps: Any = None
     history: Sequence[Message] = ()
     settings: GenerationSettings | None = None
     limits: Limits | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the members go together.
+
+        Raises:
+            ConfigurationError: A planner is given a history.
+        """
+        if self.history and isinstance(self.agent, Planner):
+            raise ConfigurationError("a planner takes no history", hint="say in the task what it must know")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +58,7 @@ class Outcome(Generic[OutputT]):
     """
 
     assignment: Assignment[OutputT]
-    result: RunResult[OutputT] | None
+    result: RunResult[OutputT] | PlanResult[OutputT] | None
     error: Exception | None
     duration_s: float
     wait_s: float = 0.0

@@ -13,15 +13,17 @@ from typing import Any
 import anyio
 
 from agentflow.agent import Agent, Loop, derive_seed
+from agentflow.agent.job import RetryUnknown
 from agentflow.agent.models import find_backend
 from agentflow.agent.observer import EventObserver
-from agentflow.agent.options import RunOptions
 from agentflow.agent.result import RunResult
 from agentflow.agent.sync import run_blocking
 from agentflow.backend.base import Backend
 from agentflow.backend.wrappers import GatedBackend
 from agentflow.errors import ConfigurationError, LimitExceededError
 from agentflow.journal import Journal
+from agentflow.planner import Planner, PlanResult
+from agentflow.planner.loop import PlanLoop
 from agentflow.runner.assignment import Assignment, Outcome
 from agentflow.runner.statistics import RunnerStatistics
 from agentflow.types import Usage
@@ -43,6 +45,7 @@ class Runner:
         seed: int | None = None,
         journal: Journal | None = None,
         on_event: EventObserver | None = None,
+        retry_unknown: RetryUnknown = False,
     ) -> None:
         """Make a runner.
 
@@ -53,6 +56,7 @@ class Runner:
             seed: Gives each assignment that has no seed one of its own, by its place in the list.
             journal: Where runs are recorded.
             on_event: Told of everything that happens in all runs.
+            retry_unknown: Which calls of unknown effect may be made again after a stop; see `RunOptions`.
 
         Raises:
             ConfigurationError: A bound is below 1.
@@ -63,9 +67,10 @@ class Runner:
             )
         self._max_running, self._max_requests, self._timeout_s = max_running, max_requests, timeout_s
         self._seed, self._journal, self._on_event = seed, journal, on_event
+        self._retry_unknown = retry_unknown
         self._num_succeeded = self._num_failed = 0
         self._finished_usage = Usage()
-        self._loops: list[Loop[Any]] = []
+        self._loops: list[Loop[Any] | PlanLoop[Any]] = []
         self._started_s: float | None = None
 
     async def run_all(self, assignments: Iterable[Assignment[Any]]) -> tuple[Outcome[Any], ...]:
@@ -110,7 +115,7 @@ class Runner:
         if body_error is not None:
             raise body_error
 
-    async def resume_all(self, agents: Iterable[Agent[Any, Any]]) -> tuple[Outcome[Any], ...]:
+    async def resume_all(self, agents: Iterable[Agent[Any, Any] | Planner[Any, Any]]) -> tuple[Outcome[Any], ...]:
         """Go on with every run of the journal that belongs to one of `agents` and has not reached its output.
 
         Raises:
@@ -146,7 +151,7 @@ class Runner:
 
     async def _run_one(self, assignment: Assignment[Any], gates: dict[int, Backend], deadline: float) -> Outcome[Any]:
         """Run one assignment; whatever it raises becomes its outcome."""
-        result: RunResult[Any] | None = None
+        result: RunResult[Any] | PlanResult[Any] | None = None
         error: Exception | None = None
         begun_s = time.perf_counter()
         try:
@@ -163,19 +168,23 @@ class Runner:
         duration_s = time.perf_counter() - begun_s
         return Outcome(assignment=assignment, result=result, error=error, duration_s=duration_s)
 
-    async def _run_loop(self, assignment: Assignment[Any], gates: dict[int, Backend]) -> RunResult[Any]:
-        options: RunOptions[Any] = {
+    async def _run_loop(
+        self, assignment: Assignment[Any], gates: dict[int, Backend]
+    ) -> RunResult[Any] | PlanResult[Any]:
+        options: dict[str, Any] = {
             "deps": assignment.deps,
-            "history": assignment.history,
             "settings": assignment.settings,
             "limits": assignment.limits,
             "model": self._gate(await find_backend(assignment.agent.model), gates),
             "journal": self._journal,
             "on_event": self._on_event,
+            "retry_unknown": self._retry_unknown,
         }
         if assignment.run_id is not None:
             options["run_id"] = assignment.run_id
-        loop = await assignment.agent.prepare(assignment.task, **options)
+        if assignment.history:
+            options["history"] = assignment.history
+        loop: Loop[Any] | PlanLoop[Any] = await assignment.agent.prepare(assignment.task, **options)
         self._loops.append(loop)
         try:
             return await loop.run()
