@@ -109,7 +109,7 @@ class Reader:
         if not isinstance(pattern, str):
             raise self.invalid("a regular expression", pattern)
         try:
-            return pattern_dfa(pattern)
+            return pattern_dfa(pattern, is_wide=not self.is_positive)
         except RegexError as error:
             raise self.refuse(str(error)) from error
 

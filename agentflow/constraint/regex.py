@@ -16,27 +16,45 @@ import numpy as np
 from agentflow.constraint.automaton import (
     NUM_CODES,
     CharDfa,
+    Ranges,
     intersect,
     minimise,
     subtract,
 )
 from agentflow.constraint.limits import spend
-from agentflow.constraint.regex_syntax import WORD, Alt, Assertion, Cat, Chars, Look, Regex, RegexError, Repeat, parse
+from agentflow.constraint.regex_syntax import (
+    WORD,
+    Alt,
+    Assertion,
+    Cat,
+    Chars,
+    Look,
+    Regex,
+    RegexError,
+    Repeat,
+    other_words,
+    parse,
+)
 
 _ANY = Chars(((0, NUM_CODES - 1),))
-_Context = tuple[bool, bool, bool | None]
-"""At the start?, previous is a word character?, next is a word character? (``None``: the end)."""
+_OTHER, _IS_WORD, _MAYBE = 0, 1, 2
+_Context = tuple[bool, int, int | None]
+"""At the start?, then what the previous and the next character are: a word character, another one, or a word character
+to some (`other_words`); ``None`` is the end."""
 
 
 @lru_cache(maxsize=512)
-def pattern_dfa(pattern: str) -> CharDfa:
-    """Give the strings in which `pattern` is found somewhere, as JSON Schema means it.
+def pattern_dfa(pattern: str, *, is_wide: bool = False) -> CharDfa:
+    r"""Give the strings in which `pattern` is found somewhere, as JSON Schema means it.
+
+    Where readings of ``\d``, ``\w``, ``\s`` and ``\b`` differ, the strings that match under all of them; with
+    `is_wide` those that match under any.
 
     Raises:
         RegexError: The pattern is malformed or not regular.
         UnsupportedSchemaError: Its automaton is larger than the limits in force.
     """
-    return _search(parse(pattern), is_anchored=False)
+    return _search(parse(pattern, is_wide=is_wide), is_anchored=False)
 
 
 def _search(tree: Regex, *, is_anchored: bool) -> CharDfa:
@@ -72,8 +90,12 @@ class _Nfa:
     def close(self, states: Iterable[int], context: _Context) -> frozenset[int]:
         """Follow the jumps that are open in this context."""
         at_start, previous, following = context
-        is_boundary = previous != bool(following)
-        is_open = {"": True, "^": at_start, "$": following is None, "b": is_boundary, "B": not is_boundary}
+        sides = {previous, following or _OTHER}
+        is_between, is_inside = sides == {_OTHER, _IS_WORD}, len(sides) == 1 and _MAYBE not in sides
+        is_open = {
+            "": True, "^": at_start, "$": following is None,
+            "b": is_between, "B": is_inside, "b?": not is_inside, "B?": not is_between,
+        }  # fmt: skip
         closed = set(states)
         todo = list(closed)
         while todo:
@@ -86,13 +108,13 @@ class _Nfa:
     def determinise(self, start: int, end: int) -> CharDfa:
         """Build subsets; one that holds `end`, which eats everything, accepts for ever."""
         cuts = {0} | {c for row in self.edges for lo, hi, _ in row for c in (lo, hi + 1)}
-        has_words = any(kind in ("b", "B") for row in self.jumps for kind, _ in row)
-        if has_words:
-            cuts |= {c for lo, hi in WORD for c in (lo, hi + 1)}
+        has_words = any(kind[:1] in ("b", "B") for row in self.jumps for kind, _ in row)
+        classes = [(_IS_WORD, WORD), (_MAYBE, other_words())] if has_words else []
+        cuts |= {c for _, ranges in classes for lo, hi in ranges for c in (lo, hi + 1)}
         starts = np.array(sorted(cuts - {NUM_CODES}), np.int32)
         columns = self._columns(starts)
-        words = [has_words and any(lo <= c <= hi for lo, hi in WORD) for c in starts.tolist()]
-        first = (frozenset({start}), False, True)
+        words = [_class_of(code, classes) for code in starts.tolist()]
+        first = (frozenset({start}), _OTHER, True)
         index = {first: 0}
         order = [first]
         rows: list[list[int]] = []
@@ -104,7 +126,7 @@ class _Nfa:
             for column, is_word in enumerate(words):
                 targets = {t for s in closures[is_word] for t in columns[s].get(column, ())}
                 if targets:
-                    key = (frozenset({end} if end in targets else targets), is_word and end not in targets, False)
+                    key = (frozenset({end} if end in targets else targets), 0 if end in targets else is_word, False)
                     if key not in index:
                         index[key] = len(order)
                         order.append(key)
@@ -123,6 +145,10 @@ class _Nfa:
                     by_column.setdefault(column, []).append(target)
             columns.append(by_column)
         return columns
+
+
+def _class_of(code: int, classes: list[tuple[int, Ranges]]) -> int:
+    return next((name for name, ranges in classes if any(lo <= code <= hi for lo, hi in ranges)), _OTHER)
 
 
 def _build_top(nfa: _Nfa, tree: Regex, start: int, end: int) -> None:

@@ -3,6 +3,10 @@ r"""Reading regular expressions in the syntax of ECMA-262, as JSON Schema's ``pa
 Read are alternatives, groups, quantifiers (lazy ones too, which describe the same set), classes,
 ``\d \w \s \b \p{..}``, anchors, and lookarounds; `agentflow.constraint.regex` turns the tree into an automaton and
 says where a lookaround may stand. Back references are refused: they are not regular.
+
+ECMA-262 means ASCII by ``\d``, ``\w`` and ``\b``; Python's `re`, which many validators use, means Unicode. A pattern is
+read narrowly, so that what it describes matches under both readings, or (where it must not match) widely, so that what
+it leaves out matches under neither.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ SPACE: Ranges = (
     (9, 13), (32, 32), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A), (0x2028, 0x2029),
     (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000), (0xFEFF, 0xFEFF),
 )  # fmt: skip
-_OTHER_SPACE: Ranges = ((0x1C, 0x1F), (0x85, 0x85))  # white space to Python's `re`; never written where none may be
+_OTHER_SPACE: Ranges = ((0x1C, 0x1F), (0x85, 0x85))  # white space to Python's `re` alone
+_NO_PYTHON_SPACE = 0xFEFF
 NEWLINES: Ranges = ((10, 10), (13, 13), (0x2028, 0x2029))
 _CONTROLS = {"n": 10, "r": 13, "t": 9, "v": 11, "f": 12, "0": 0}
 _MAX_NESTING = 200
@@ -62,7 +67,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Assertion:
-    """``^``, ``$``, ``b`` or ``B``: a place, no character."""
+    """``^``, ``$``, ``b`` or ``B``: a place, no character; ``b?`` and ``B?`` are read widely."""
 
     kind: str
 
@@ -105,13 +110,46 @@ def merge(ranges: list[tuple[int, int]]) -> Ranges:
 ANY_BUT_NEWLINE = invert(NEWLINES)
 
 
-def parse(pattern: str) -> Regex:
+def parse(pattern: str, *, is_wide: bool = False) -> Regex:
     """Read a pattern.
+
+    Args:
+        pattern: The pattern.
+        is_wide: Take what matches under either reading of its classes, not under both.
 
     Raises:
         RegexError: It is malformed, or not regular; the message says where.
     """
-    return _Parser(pattern).parse()
+    return _Parser(pattern, is_wide=is_wide).parse()
+
+
+_END_OF_LETTERS = 0x20000
+_MIN_RUN = 32
+
+
+@lru_cache(maxsize=1)
+def other_digits() -> Ranges:
+    """Give the digits that are none in ASCII."""
+    return merge([(code, code) for code in range(128, _END_OF_LETTERS) if chr(code).isdecimal()])
+
+
+@lru_cache(maxsize=1)
+def other_words() -> Ranges:
+    """Give characters outside of ASCII that may be word characters: all but the longer runs of others."""
+    words = merge([(code, code) for code in range(128, _END_OF_LETTERS) if chr(code).isalnum()])
+    gaps = [(lo, hi) for lo, hi in invert(words) if lo >= 128 and hi < NUM_CODES - 1 and hi - lo >= _MIN_RUN]  # noqa: PLR2004 - ASCII
+    return invert(merge([(0, 127), *gaps]))
+
+
+def _named_set(name: str, *, is_wide: bool) -> Ranges:
+    r"""Give the characters of ``\d``, ``\w`` or ``\s``."""
+    if name == "d":
+        return merge([*DIGITS, *other_digits()]) if is_wide else DIGITS
+    if name == "w":
+        return merge([*WORD, *other_words()]) if is_wide else WORD
+    if is_wide:
+        return merge([*SPACE, *_OTHER_SPACE])
+    return tuple((lo, hi) for lo, hi in SPACE if lo != _NO_PYTHON_SPACE)
 
 
 @lru_cache(maxsize=64)
@@ -137,8 +175,9 @@ _SHORT_NAMES = frozenset({c + d for c in "LMNPSZC" for d in ["", *"ultmonedcsifp
 class _Parser:
     """Recursive descent over the pattern."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, *, is_wide: bool) -> None:
         self._text = pattern
+        self._is_wide = is_wide
         self._at = 0
         self._nesting = 0
         self._is_inverted = False
@@ -193,7 +232,7 @@ class _Parser:
             self._fail("a quantifier whose bounds are in the wrong order")
         return minimum, maximum
 
-    def _read_atom(self) -> Regex:
+    def _read_atom(self) -> Regex:  # noqa: PLR0911 - one atom a line
         char = self._next()
         if char == "(":
             return self._read_group()
@@ -201,6 +240,8 @@ class _Parser:
             return Chars(self._read_class())
         if char == ".":
             return Chars(ANY_BUT_NEWLINE)
+        if char == "$" and self._is_wide:  # Python's also stands before a newline that ends the string
+            return Alt((Assertion("$"), Cat((Chars(((10, 10),)), Assertion("$")))))
         if char in "^$":
             return Assertion(char)
         if char == "\\":
@@ -222,7 +263,10 @@ class _Parser:
                 self._at = self._text.find(">", self._at) + 1 or self._fail("a group name without end")
             elif self._text.startswith("?", self._at) and not self._take("?:"):
                 self._fail("an unknown kind of group")
+        is_flipped = look is not None and not look[0]
+        self._is_wide ^= is_flipped
         body = self._read_alternatives()
+        self._is_wide ^= is_flipped
         if not self._take(")"):
             self._fail("a group without end")
         return Look(body, *look) if look else body
@@ -231,7 +275,7 @@ class _Parser:
         char = self._text[self._at : self._at + 1]
         if char in ("b", "B"):
             self._at += 1
-            return Assertion(char)
+            return Assertion(char + "?" if self._is_wide else char)
         if char and char in "123456789k":
             self._fail("a back reference, which is not regular")
         if char in ("A", "Z", "z"):
@@ -242,12 +286,11 @@ class _Parser:
     def _read_class_escape(self) -> Ranges:
         """Read what follows a backslash, inside or outside of a class."""
         char = self._next()
-        sets = {"d": DIGITS, "w": WORD, "s": SPACE}
-        if char.lower() in sets:
-            if char == "S" or (char == "s" and self._is_inverted):
-                wide = merge([*SPACE, *_OTHER_SPACE])
-                return wide if char == "s" else invert(wide)
-            return sets[char] if char.islower() else invert(sets[char.lower()])
+        if char in "dDwWsS":
+            is_wide = self._is_wide != self._is_inverted
+            if char.isupper():
+                return invert(_named_set(char.lower(), is_wide=not is_wide))
+            return _named_set(char, is_wide=is_wide)
         if char in "pP":
             return self._read_property(is_inverted=char == "P")
         code = self._read_code(char)
