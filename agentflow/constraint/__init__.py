@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from agentflow.constraint.compiled import Constraint, check_budget, compile_constraint
     from agentflow.constraint.grammar import Grammar, call_grammar, json_grammar, turn_grammar
     from agentflow.constraint.grounding import Grounding
+    from agentflow.constraint.processor import SchemaLogitsProcessor
+    from agentflow.constraint.schema_automaton import SchemaAutomaton, compile_schema
     from agentflow.constraint.trellis import Posterior, condition
     from agentflow.constraint.vocabulary import Vocabulary
 
@@ -35,10 +37,13 @@ __all__ = [
     "Grammar",
     "Grounding",
     "Posterior",
+    "SchemaAutomaton",
+    "SchemaLogitsProcessor",
     "Vocabulary",
     "call_grammar",
     "check_budget",
     "compile_constraint",
+    "compile_schema",
     "condition",
     "json_grammar",
     "turn_grammar",
@@ -53,6 +58,9 @@ _HOMES = {
     "json_grammar": "grammar",
     "turn_grammar": "grammar",
     "Grounding": "grounding",
+    "SchemaLogitsProcessor": "processor",
+    "SchemaAutomaton": "schema_automaton",
+    "compile_schema": "schema_automaton",
     "Posterior": "trellis",
     "condition": "trellis",
     "Vocabulary": "vocabulary",

@@ -105,55 +105,68 @@ class Posterior:
     """Distributions of a batch of canvases, each conditioned on its constraint. Made by `condition`.
 
     Everything but `log_partition` is computed when it is first asked for. Positions behind an end token are the model's
-    own: any token, at no cost. Key: ``B`` canvases, ``L`` positions, ``V`` tokens.
+    own: any token, at no cost. Key: ``B`` canvases, ``L`` positions, ``V`` tokens. Where one canvas was given without
+    a dimension for ``B``, nothing has one. Tensors are on the CPU unless it says otherwise.
     """
 
     _rows: tuple[_Row, ...]
-    _log_probs: torch.Tensor
+    _log_probs: torch.Tensor  # (B, L, V)
+    _is_single: bool = False
+
+    def single(self) -> Posterior:
+        """Give the posterior of the first canvas, without the dimension ``B``."""
+        return Posterior(self._rows[:1], self._log_probs[:1], _is_single=True)
 
     @cached_property
     def log_partition(self) -> torch.Tensor:
         """``(B,)`` float64, log-probability in nats that the model gives to the language (and the budget)."""
-        return torch.tensor([row.log_partition for row in self._rows], dtype=torch.float64)  # (B,)
+        return self._shape(torch.tensor([row.log_partition for row in self._rows], dtype=torch.float64))  # (B,)
 
     @cached_property
     def entropies(self) -> torch.Tensor:
         """``(B, L)`` float64, entropy in nats of each position's marginal."""
-        return torch.from_numpy(np.stack([row.marginals.entropies for row in self._rows]))  # (B, L)
+        return self._stack([row.marginals.entropies for row in self._rows])  # (B, L)
+
+    @property
+    def entropy(self) -> torch.Tensor:
+        """``(B, L)`` float64, the same as `entropies`."""
+        return self.entropies
 
     @cached_property
     def is_forced(self) -> torch.Tensor:
         """``(B, L)`` bool, whether the language leaves one token alone at the position, whatever the model says."""
-        return torch.from_numpy(np.stack([row.is_forced for row in self._rows]))  # (B, L)
+        return self._stack([row.is_forced for row in self._rows])  # (B, L)
 
     @cached_property
     def tail(self) -> torch.Tensor:
         """``(B, L)`` float64, probability that the position lies behind the end token."""
-        return torch.from_numpy(np.stack([row.marginals.tail for row in self._rows]))  # (B, L)
+        return self._stack([row.marginals.tail for row in self._rows])  # (B, L)
 
     def log_marginals(self) -> torch.Tensor:
-        """``(B, L, V)`` float64, log-probability of each token at each position; -inf where it is impossible."""
+        """``(B, L, V)`` float64, log-probability of each token at each position; -inf: impossible, or below 1e-30."""
         weights = [torch.from_numpy(row.marginals.log_weight[:, row.constraint.token_atom]) for row in self._rows]
-        return self._log_probs.double() + torch.stack(weights)  # (B, L, V)
+        return self._shape(self._log_probs.double().cpu() + torch.stack(weights))  # (B, L, V)
 
-    def marginals(self, log_probs: torch.Tensor) -> torch.Tensor:
-        """Give the marginals as probabilities, on the device and in the precision of `log_probs`.
+    def marginals(self, log_probs: torch.Tensor | None = None) -> torch.Tensor:
+        """Give the marginals as probabilities, on the device and in the precision of the log-probabilities.
 
         Args:
-            log_probs: What `condition` was given, ``(B, L, V)``.
+            log_probs: ``(B, L, V)``, what `condition` was given, where another copy of it lies better; default: that
+                tensor itself.
 
         Returns:
             ``(B, L, V)`` probability of each token at each position.
         """
+        log_probs = self._log_probs if log_probs is None else log_probs
         rows = []
         for b, row in enumerate(self._rows):
             weights = torch.from_numpy(row.marginals.log_weight).to(log_probs)  # (L, K)
             atoms = torch.from_numpy(row.constraint.token_atom).to(log_probs.device)  # (V,)
             rows.append(weights.index_select(1, atoms).add_(log_probs[b]).exp_())  # (L, V)
-        return torch.stack(rows)  # (B, L, V)
+        return self._shape(torch.stack(rows))  # (B, L, V)
 
     def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Draw one string of each canvas from the joint posterior.
+        """Draw one string of each canvas from the joint posterior; it is always valid.
 
         Args:
             generator: Source of randomness, on the CPU.
@@ -163,7 +176,7 @@ class Posterior:
         """
         length = self._log_probs.shape[1]
         uniform = torch.rand(len(self._rows), length, 3, generator=generator, dtype=torch.float64).numpy()  # (B, L, 3)
-        return torch.from_numpy(np.stack([row.draw(u) for row, u in zip(self._rows, uniform, strict=True)]))  # (B, L)
+        return self._stack([row.draw(u) for row, u in zip(self._rows, uniform, strict=True)])  # (B, L)
 
     def best(self) -> torch.Tensor:
         """Give the most probable string of each canvas.
@@ -174,7 +187,13 @@ class Posterior:
         Returns:
             ``(B, L)`` int64 token ids. Behind the end token each position holds the model's most probable token.
         """
-        return torch.from_numpy(np.stack([row.best() for row in self._rows]))  # (B, L)
+        return self._stack([row.best() for row in self._rows])  # (B, L)
+
+    def _stack(self, rows: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
+        return self._shape(torch.from_numpy(np.stack(rows)))  # (B, ...)
+
+    def _shape(self, values: torch.Tensor) -> torch.Tensor:
+        return values[0] if self._is_single else values
 
 
 def condition(
@@ -203,9 +222,10 @@ def condition(
             probability 0.
     """
     _check(log_probs, constraints, states, num_tokens_left)
-    log_probs = log_probs.detach().cpu()
+    log_probs = log_probs.detach()
+    values = log_probs.cpu()
     rows = [
-        _prepare(log_probs[b], constraint, int(state), int(left))
+        _prepare(values[b], constraint, int(state), int(left))
         for b, (constraint, state, left) in enumerate(zip(constraints, states, num_tokens_left, strict=True))
     ]
     return Posterior(tuple(rows), log_probs)
