@@ -70,7 +70,8 @@ class PlanRun:
         is_planned: Whether there is a plan, however short.
         is_approved: Whether the plan may run.
         num_replans: How often the rest was planned again.
-        num_turns: Turns that models wrote for the plan.
+        num_turns: Number of the latest turn, for events.
+        num_asked: Turns that the model was asked for.
         usage: What the run has cost.
         planning_usage: What the planning has cost that the next plan comes from.
         problems: By id of their step, what went wrong or surprised since the plan was last revised.
@@ -98,6 +99,7 @@ class PlanRun:
     is_approved: bool = True
     num_replans: int = 0
     num_turns: int = 0
+    num_asked: int = 0
     usage: Usage = field(default_factory=Usage)
     planning_usage: Usage = field(default_factory=Usage)
     problems: dict[str, str] = field(default_factory=dict)
@@ -160,7 +162,8 @@ class PlanRun:
         Raises:
             ToolExecutionError: The model wrote something else.
         """
-        self.limits.check_turn(num_turns=self.num_turns - 1, usage=self.usage)  # this one is counted already
+        self.limits.check_turn(num_turns=self.num_asked, usage=self.usage)
+        self.num_asked += 1
         observer.tell(TurnStarted)
         task = f"{self.plan.task}\n\nThis step: {step.goal}" if step.goal else self.plan.task
         request = GenerationRequest(

@@ -176,7 +176,7 @@ class PlanLoop(Generic[OutputT]):
     async def _ask(self, part: str, agent: Agent[Any, Any], request: str) -> RunResult[Any]:
         """Have `agent` go on from what the plan has done so far; its events and cost are the run's."""
         state = self.state
-        state.limits.check_turn(num_turns=state.num_turns, usage=state.usage)
+        state.limits.check_turn(num_turns=state.num_asked, usage=state.usage)
         first_turn, earlier = state.num_turns, state.usage
         loop = await agent.prepare(
             request,
@@ -194,6 +194,7 @@ class PlanLoop(Generic[OutputT]):
             state.usage += loop.usage
             state.planning_usage += loop.usage
             state.num_turns += loop.observer.turn
+            state.num_asked += loop.observer.turn
 
     @property
     def _conversation(self) -> tuple[Message, ...]:

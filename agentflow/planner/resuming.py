@@ -70,10 +70,12 @@ def _apply(event: Event, run: PlanRun, calls: Calls) -> None:
         steps = {step.id: step for step in event.plan.steps}
         run.problems = {name: describe_problem(steps[name]) for name in event.unsettled}
         run.usage += event.usage
+        run.num_asked += event.usage.requests
         if event.is_revised:  # its steps are others, whatever their ids
             calls.written, calls.running, calls.finished = {}, {}, {}
     elif isinstance(event, TurnWritten):
         run.usage += event.turn_usage
+        run.num_asked += 1
         calls.written.update((call.id, call) for call in event.message.tool_calls)
     elif isinstance(event, CallRunning):
         calls.running[event.call.id] = event.call
