@@ -38,7 +38,7 @@ def check_stock(context: RunContext[Shop], product: str) -> dict[str, int]:
 def main(model: str | Backend = "embedded") -> Offer:
     shop = Shop(prices={"kettle": 34.5, "ladder": 120}, stock={"kettle": 7})
     agent = Agent(model, tools=[get_price, check_stock], output_type=Offer, deps_type=Shop)
-    result = agent.run_sync("Look up the price of kettle and check the stock of kettle.", deps=shop)
+    result = agent.run_sync("Look up the price of kettle, and check the stock of kettle.", deps=shop)
     print(f"{result.output} after {[call.name for call in result.calls]}")
     return result.output
 

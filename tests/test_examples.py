@@ -37,7 +37,19 @@ SCRIPTS = {
     ],
     "streaming": [call("calculate", expression="17 * 23"), "The result is 391."],
     "approval": [call("write_file", path="todo.txt", text="call Ann at noon"), "Done."],
-    "parallel_calls": [[call("get_weather", city=city) for city in ("Oslo", "Rome", "Bern")], "Snow, sun and fog."],
+    "parallel_plan": [{"total": 895.5}],
+    "agents_as_tools": [
+        call("send_to_mathematician", task="Work out 128 * 46"),
+        call("calculate", expression="128 * 46"),
+        {"value": 5888},
+        {"value": 5888},
+    ],
+    "resume": [
+        call("calculate", expression="12.5 * 8"),
+        call("add_note", title="Rent", text="100"),
+        call("weekday", date="2026-03-14"),
+        {"total": 100, "weekday": "Saturday"},
+    ],
 }
 PRINTED = {
     "hello_agent": ["calculate({'expression': '128 * 46'}) -> {'value': 5888}", "total=5888 weekday='Saturday'"],
@@ -50,8 +62,26 @@ PRINTED = {
         "answer: The result",
     ],
     "approval": ["may it run write_file(", "Done. {'outbox/todo.txt': 'call Ann at noon'}"],
-    "parallel_calls": ["3 calls in 1 turns", "at most 3 at once; Snow"],
+    "parallel_plan": [
+        '○ sum calculate(expression="${kettle.price} + ${lamp.price} + ${desk.price}") after kettle, lamp, desk',
+        "all calls took 0.",
+        '● sum calculate(expression="34.5 + 49.0 + 812.0")',
+        "total=895.5",
+    ],
+    "agents_as_tools": [
+        "mathematician: calculate({'expression': '128 * 46'}) -> {'value': 5888}\nchief: send_to_mathematician(",
+        "value=5888, 4 model turns of both agents",
+    ],
+    "resume": ["call weekday(", "total=100.0 weekday='Saturday' ['calculate', 'add_note', 'weekday']"],
 }
+EMBEDDED = {
+    **PRINTED,
+    "custom_tools": ["Offer(price=34.5, quantity=7) after ['get_price', 'check_stock']"],
+    "decode_schema": ["customer='Harbour Supplies' total=1249.5 currency='EUR' due='2026-04-30'"],
+    "approval": ["may it run write_file(", "{'outbox/todo.txt': 'call Ann at noon'}"],
+    "streaming": ["turn 1\n  step  1", "-> {'value': 391}", "answer: The result is 391"],
+}
+"""What the embedded model is held to."""
 
 
 def load(name):
@@ -68,11 +98,17 @@ def test_every_example_is_tested_here():
 
 
 def test_every_example_is_short_and_says_how_to_run_it():
-    """An example is read at one glance: at most fifty lines, the command among the first five."""
+    """An example is read at one glance: at most eighty lines, the command among the first five."""
     for path in EXAMPLES.glob("*.py"):
         lines = path.read_text().splitlines()
-        assert len(lines) <= 50, path.name
+        assert len(lines) <= 80, path.name
         assert any(f"examples/{path.name}" in line for line in lines[:5]), path.name
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Run examples that keep files in a folder of the test."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.slow
@@ -97,6 +133,23 @@ def test_the_example_of_a_test_passes():
     assert "4 passed" in run.stdout
 
 
+@pytest.mark.slow
+def test_the_example_of_resuming_goes_on_where_its_process_died(tmp_path, capsys):
+    """The first process dies after two calls; the second one makes the third call only, and the note is there once."""
+    code = (
+        "import sys; sys.path[:0] = ['tests']; import test_examples as t; from pathlib import Path;"
+        f"t.load('resume').main(t.ScriptedBackend(t.SCRIPTS['resume']), folder=Path({str(tmp_path)!r}), die_after=2)"
+    )
+    run = run_python("-c", code)
+    assert (run.returncode, run.stdout.count("call ")) == (9, 2), run.stdout + run.stderr
+    report = load("resume").main(ScriptedBackend(SCRIPTS["resume"][2:]), folder=tmp_path)
+    printed = capsys.readouterr().out
+    assert report.total == 100
+    assert "going on with 'rent'" in printed
+    assert printed.count("call ") == 1
+    assert (tmp_path / "resume_notes.json").read_text().count("Rent") == 1
+
+
 @pytest.fixture(scope="module")
 def embedded():
     """The embedded model, loaded once."""
@@ -109,10 +162,12 @@ def embedded():
 @pytest.mark.skipif(not CHECKPOINT.is_file(), reason="the embedded checkpoint is not here; train it first")
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_examples_run_on_the_embedded_model(name, embedded, capsys):
-    """Every example ends well on the embedded model, whatever it answers."""
+    """Every example makes the right calls and gives the right answer on the embedded model."""
     main = load(name).main
     anyio.run(main, embedded) if inspect.iscoroutinefunction(main) else main(embedded)
-    assert capsys.readouterr().out.strip()
+    printed = capsys.readouterr().out
+    for text in EMBEDDED[name]:
+        assert text in printed
 
 
 @pytest.mark.slow
