@@ -29,14 +29,14 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from agentflow.constraint.compiled import Constraint, Statistics, compile_constraint
-from agentflow.constraint.grammar import OnUnsupported, json_grammar
+from agentflow.constraint.grammar import json_grammar
 from agentflow.constraint.grounding import Grounding
 from agentflow.constraint.limits import CompileLimits
 from agentflow.constraint.printers import Surface, Whitespace
 from agentflow.constraint.trellis import Posterior, condition
 from agentflow.constraint.vocabulary import Vocabulary
 from agentflow.errors import ConfigurationError
-from agentflow.types import JsonSchema
+from agentflow.types import JsonSchema, OnUnsupported
 
 
 class SchemaAutomaton:
