@@ -32,8 +32,8 @@ class OutputType(Generic[T]):
         source: The type or JSON Schema that it was made from.
     """
 
-    def __init__(self, output_type: type[T] | JsonSchema | Any) -> None:
-        """Make it from a type or a JSON Schema.
+    def __init__(self, output_type: type[T] | JsonSchema | Any, *, is_trusted: bool = False) -> None:
+        """Make it from a type or a JSON Schema; `is_trusted` skips the check that a mapping is one.
 
         Raises:
             ConfigurationError: The type has no JSON form.
@@ -49,9 +49,15 @@ class OutputType(Generic[T]):
             self.schema = None
         elif isinstance(output_type, Mapping):
             self.schema = dict(output_type)
-            _check_schema(self.schema)
+            if not is_trusted:
+                _check_schema(self.schema)
         else:
             self._adapter, self.schema = _adapt(output_type, self.name)
+
+    @classmethod
+    def of(cls, output_type: type[T] | JsonSchema | Any) -> OutputType[T]:
+        """Make it, unless it is one already."""
+        return output_type if isinstance(output_type, OutputType) else cls(output_type)
 
     @property
     def is_text(self) -> bool:

@@ -122,7 +122,7 @@ class Agent(Generic[DepsT, OutputT]):
         transfers = [make_handoff(agent) for agent in handoffs]
         self._handoffs = {transfer.name: hand_over for transfer, hand_over in transfers}
         self._tools = collect_tools([*tools, *(transfer for transfer, _ in transfers)])
-        self._output_type: OutputType[OutputT] = OutputType(output_type)
+        self._output_type: OutputType[OutputT] = OutputType.of(output_type)
         self._output_checks: tuple[OutputCheck, ...] = ()
         self._tool_choice = tool_choice
         self._settings = settings or GenerationSettings()

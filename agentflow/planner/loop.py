@@ -24,6 +24,7 @@ from agentflow.agent.loop import name_end
 from agentflow.agent.result import OutputT, RunResult
 from agentflow.errors import AgentflowError, JournalError, LimitExceededError, ToolDeniedError
 from agentflow.events import Event, OutputReady, RunEnd, RunFinished, RunStarted, UsageUpdated
+from agentflow.output import OutputType
 from agentflow.planner.drafting import as_conversation, describe_progress, plan_schema, read_steps
 from agentflow.planner.execution import PlanRun
 from agentflow.planner.graph import check_plan
@@ -137,7 +138,7 @@ class PlanLoop(Generic[OutputT]):
         """
         kept, names = self.state.plan.steps, [spec.name for spec in self.state.tools]
         schema = plan_schema(names, min_steps=min_steps, max_steps=self.max_steps, earlier=kept)
-        agent = self.make_drafter(output_type=schema)
+        agent = self.make_drafter(output_type=OutputType(schema, is_trusted=True))
         agent.output_validator(lambda answer: read_steps(answer, kept))
         answer = await self._ask(f"plan{self.state.num_replans}", agent, request)
         steps: tuple[PlanStep, ...] = answer.output
