@@ -7,8 +7,8 @@
 
 The posterior is the same as for uniform-state models (`agentflow.backend.diffusion.step`); what differs is the canvas:
 it starts as mask tokens, and a revealed token is never taken back. Because it came from a joint draw given all that
-was known before, what is known always is a piece of a valid string. Several canvases continue each other: the automaton's
-state is carried over, and the last one closes in time. The network is a function from token ids to logits.
+was known before, what is known always is a piece of a valid string. Several canvases continue each other: the
+automaton's state is carried over, and the last one closes in time. The network is a function from token ids to logits.
 
 Shapes: ``L`` positions of a canvas, ``T`` tokens before it, ``V`` vocabulary. Sources: clamping by the constrained
 marginals, Dang & Ermon, arXiv 2607.07026; revealing by entropy, arXiv 2505.24857.
