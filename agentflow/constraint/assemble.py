@@ -13,21 +13,26 @@ token of the literal is an exception to the slot's row. Most blocks have no comp
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from agentflow.constraint.automaton import IntArray
+from agentflow.constraint.fragment import Fragment, SlotSpec
 from agentflow.constraint.graph import END, END_NODE, START_NODE, Graph, Run, Slot
-from agentflow.constraint.index import Fragment, slot_fragment
+from agentflow.constraint.index import slot_fragment
 from agentflow.constraint.limits import spend
 from agentflow.constraint.vocabulary import Vocabulary
 from agentflow.errors import ConfigurationError
 
 Nodes: TypeAlias = frozenset[int]
 _BlockKey: TypeAlias = tuple[tuple[int, int], ...]
-"""The slots read in a block, each as (node, index of the slot)."""
+"""The slots read in a block, each as (number of the slot, node behind it)."""
+
+
+class ConflictError(Exception):
+    """A slot of arrays and objects without a schema stands beside another value; the graph has to be expanded."""
 
 
 class _Key(NamedTuple):
@@ -90,6 +95,7 @@ def assemble(graph: Graph, vocabulary: Vocabulary) -> TokenAutomaton:
     Raises:
         UnsupportedSchemaError: It is larger than the limits in force.
         ConfigurationError: The vocabulary lacks a control token.
+        ConflictError: `Grammar.expanded` must be taken instead.
     """
     return _Assembler(graph, vocabulary).run()
 
@@ -98,9 +104,12 @@ class _Assembler:
     def __init__(self, graph: Graph, vocabulary: Vocabulary) -> None:
         self._graph = graph
         self._vocabulary = vocabulary
-        self._middles: dict[tuple[tuple[int, ...], int], int] = {}
+        self._middles: dict[tuple[int, int], int] = {}
         self._middle_edges: list[tuple[int, int]] = []  # token, next node
-        self._closures: dict[int, tuple[tuple[int, ...], _BlockKey]] = {}
+        self._closures: dict[int, tuple[frozenset[int], _BlockKey]] = {}
+        self._slot_numbers: dict[object, int] = {}
+        self._slots: list[Slot] = []
+        self._beginnings: dict[_BlockKey, tuple[_BlockKey, int]] = {}
         self._node_edges: dict[int, dict[int, list[int]]] = {}
         self._states: dict[_Key, int] = {}
         self._todo: list[tuple[_Key, int]] = []
@@ -114,6 +123,7 @@ class _Assembler:
         self._bulk: list[tuple[IntArray, IntArray, IntArray]] = []
         self._edge_label_cache: dict[int, IntArray] = {}
         self._rests: dict[tuple[Nodes, bytes], set[int]] = {}
+        self._texts: dict[Nodes, dict[str, list[tuple[Run, int]]]] = {}
 
     def run(self) -> TokenAutomaton:
         self._state(_Key(frozenset({START_NODE}), None, 0), is_closed=False)
@@ -149,10 +159,10 @@ class _Assembler:
             if END_NODE in literal:
                 return self._final
             nodes = literal
-            if slots and block is not None:
-                raise ConfigurationError("a slot begins while another one is read", hint="report this schema")
+            if slots and block is not None and self._begin(slots) != (block, state):
+                raise self._conflict("a slot begins while another one is read")
             if slots:
-                block, state = slots, 0
+                block, state = self._begin(slots)
         if block is not None and not nodes:
             return self._block(block).base + state
         key = _Key(nodes, block, state)
@@ -164,18 +174,25 @@ class _Assembler:
 
     def _close(self, nodes: Iterable[int]) -> tuple[Nodes, _BlockKey]:
         """Follow jumps: give the nodes that have literals, and the slots."""
+        closures = self._closures
+        found = []
+        for node in nodes:
+            closure = closures.get(node)
+            if closure is None:
+                closure = closures[node] = self._close_node(node)
+            found.append(closure)
+        if len(found) == 1:
+            return found[0]
         literal: set[int] = set()
         slots: set[tuple[int, int]] = set()
-        for node in nodes:
-            if node not in self._closures:
-                self._closures[node] = self._close_node(node)
-            literal.update(self._closures[node][0])
-            slots.update(self._closures[node][1])
+        for some_literal, some_slots in found:
+            literal |= some_literal
+            slots.update(some_slots)
         return frozenset(literal), tuple(sorted(slots))
 
-    def _close_node(self, node: int) -> tuple[tuple[int, ...], _BlockKey]:
+    def _close_node(self, node: int) -> tuple[frozenset[int], _BlockKey]:
         if node < 0:
-            return (node,), ()
+            return frozenset((node,)), ()
         graph = self._graph
         seen = {node}
         todo = [node]
@@ -184,8 +201,32 @@ class _Assembler:
                 if other not in seen:
                     seen.add(other)
                     todo.append(other)
-        literal = tuple(n for n in seen if graph.runs[n] or n == END_NODE)
-        return literal, tuple((n, i) for n in seen for i in range(len(graph.slots[n])))
+        literal = frozenset(n for n in seen if graph.runs[n] or n == END_NODE)
+        slots = {(self._slot_number(slot), target) for n in seen for slot, target in graph.slots[n]}
+        return literal, tuple(sorted(slots))
+
+    def _slot_number(self, slot: Slot) -> int:
+        number = self._slot_numbers.setdefault(slot.key, len(self._slots))
+        if number == len(self._slots):
+            self._slots.append(slot)
+        return number
+
+    def _begin(self, slots: _BlockKey) -> tuple[_BlockKey, int]:
+        """Give the block and the state in which slots begin; a slot that is entered in several ways is one block."""
+        found = self._beginnings.get(slots)
+        if found is None:
+            first = self._slots[slots[0][0]]
+            found = slots, 0
+            if isinstance(first, SlotSpec) and first.entry and len({number for number, _ in slots}) == 1:
+                number = self._slot_number(replace(first, entry=""))
+                found = tuple((number, target) for _, target in slots), first.start
+            self._beginnings[slots] = found
+        return found
+
+    def _conflict(self, reason: str) -> Exception:
+        if self._graph.containers:
+            return ConflictError(reason)
+        return ConfigurationError(reason, hint="report this schema")
 
     # ------------------------------------------------------------ literals
 
@@ -205,22 +246,14 @@ class _Assembler:
 
     def _middle(self, tokens: tuple[int, ...], target: int) -> int:
         """Give the node from which `tokens` lead to `target`; such nodes have negative numbers."""
-        if not tokens:
-            return target
-        key = (tokens, target)
-        node = self._middles.get(key)
-        if node is None:
-            following = self._middle(tokens[1:], target) if len(tokens) < 64 else self._middle_long(tokens, target)  # noqa: PLR2004 - recursion depth
-            self._middle_edges.append((tokens[0], following))
-            node = self._middles[key] = -len(self._middle_edges)
-        return node
-
-    def _middle_long(self, tokens: tuple[int, ...], target: int) -> int:
-        """Build a long literal from its end."""
         node = target
-        for token in reversed(tokens[1:]):
-            self._middle_edges.append((token, node))
-            node = -len(self._middle_edges)
+        for token in reversed(tokens):
+            key = (token, node)
+            before = self._middles.get(key)
+            if before is None:
+                self._middle_edges.append(key)
+                before = self._middles[key] = -len(self._middle_edges)
+            node = before
         return node
 
     def _edges_of(self, node: int) -> dict[int, list[int]]:
@@ -250,14 +283,24 @@ class _Assembler:
             return found
         found = self._rests[nodes, rest] = set()
         text = rest.decode()
-        for node in self._close(nodes)[0]:
-            for run, target in self._graph.runs[node] if node >= 0 else ():
-                first = run[0]
-                if isinstance(first, str) and first.startswith(text):
-                    remainder = (first[len(text) :], *run[1:]) if len(first) > len(text) else run[1:]
-                    found.update(
-                        self._middle(tokens, target) for tokens in (self._spellings(remainder) if remainder else [()])
-                    )
+        for run, target in self._texts_behind(nodes).get(text[0], ()):
+            first = str(run[0])
+            if first.startswith(text):
+                remainder = (first[len(text) :], *run[1:]) if len(first) > len(text) else run[1:]
+                found.update(
+                    self._middle(tokens, target) for tokens in (self._spellings(remainder) if remainder else [()])
+                )
+        return found
+
+    def _texts_behind(self, nodes: Nodes) -> dict[str, list[tuple[Run, int]]]:
+        """Give the literals that stand behind nodes and begin with text, by their first character."""
+        found = self._texts.get(nodes)
+        if found is None:
+            found = self._texts[nodes] = {}
+            for node in self._close(nodes)[0]:
+                for run, target in self._graph.runs[node] if node >= 0 else ():
+                    if isinstance(run[0], str):
+                        found.setdefault(run[0][0], []).append((run, target))
         return found
 
     # ------------------------------------------------------------ slots
@@ -265,13 +308,13 @@ class _Assembler:
     def _block(self, key: _BlockKey) -> _Block:
         block = self._blocks.get(key)
         if block is None:
-            behind: dict[Slot, set[int]] = {}
-            by_key: dict[object, Slot] = {}
-            for node, i in key:
-                slot, target = self._graph.slots[node][i]
-                slot = by_key.setdefault(slot.key, slot)
-                behind.setdefault(slot, set()).add(target)
-            slots = tuple(behind)
+            behind: dict[int, set[int]] = {}
+            for number, target in key:
+                behind.setdefault(number, set()).add(target)
+            slots = tuple(self._slots[number] for number in behind)
+            is_container = [isinstance(slot, SlotSpec) and slot.style == "value" for slot in slots]
+            if any(is_container) and not all(is_container):
+                raise self._conflict("a slot of any value begins beside another one")
             fragment = slot_fragment(slots, self._vocabulary)
             base = self._num_states
             spend(fragment.num_states)
@@ -299,7 +342,7 @@ class _Assembler:
         if id(fragment) in self._edge_label_cache:
             return self._edge_label_cache[id(fragment)]
         name = self._fragment_name(fragment)
-        used, inverse = np.unique(fragment.cells, return_inverse=True)
+        used, inverse = fragment.set_edges
         labels = np.array([self._label(name, cell) for cell in used.tolist()], np.int32)[inverse]
         if fragment.without:
             states = {state for state, _ in fragment.without}
@@ -307,7 +350,7 @@ class _Assembler:
                 key = (int(fragment.source[edge]), int(fragment.cells[edge]))
                 if key in fragment.without:
                     labels[edge] = self._label(name, key[1], fragment.without[key])
-        tokens, inverse = np.unique(fragment.token, return_inverse=True)
+        tokens, inverse = fragment.token_edges
         singles = np.array([self._label(-1, token) for token in tokens.tolist()], np.int32)[inverse]
         self._edge_label_cache[id(fragment)] = np.append(labels, singles).astype(np.int32)
         return self._edge_label_cache[id(fragment)]
@@ -360,8 +403,8 @@ class _Assembler:
         """Give the state after a token that moves the block by `code` and literals to `targets`; -1 is dead."""
         if code >= 0:
             literal, slots = self._close(targets)
-            if slots:
-                raise ConfigurationError("a slot begins while another one is read", hint="report this schema")
+            if slots and self._begin(slots) != (key, code):
+                raise self._conflict("a slot begins while another one is read")
             return self._state(_Key(literal, key, code))
         if code <= -2:  # noqa: PLR2004 - codes of exits
             label, rest = block.fragment.exits[-2 - code]
@@ -388,7 +431,7 @@ class _Assembler:
         """Write the literals behind a slot, from every state in which the same of its sets accept."""
         literal, slots = self._close(self._behind(block, label))
         if slots:
-            raise ConfigurationError("two slots with nothing between them", hint="report this schema")
+            raise self._conflict("two slots with nothing between them")
         if END_NODE in literal:
             raise ConfigurationError("a slot at the end without an end token", hint="report this schema")
         sources = np.flatnonzero(block.fragment.labels == label) + block.base

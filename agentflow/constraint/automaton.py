@@ -13,6 +13,7 @@ computed of small ones is remembered. The loops are in `agentflow.constraint.set
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -89,6 +90,11 @@ class CharDfa:
             if state < 0:
                 return False
         return bool(self.accepting[state])
+
+    def step(self, state: int, code: int) -> int:
+        """Give the state after one character, -1 where there is none."""
+        starts, rows = self._rows
+        return rows[state][bisect_right(starts, code) - 1]
 
     @cached_property
     def max_length(self) -> int | None:

@@ -8,7 +8,7 @@ vocabulary's tail token).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
@@ -17,16 +17,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from agentflow.constraint.assemble import Label, TokenAutomaton, assemble
+from agentflow.constraint.assemble import ConflictError, TokenAutomaton, assemble
+from agentflow.constraint.atoms import make_atoms, offsets
 from agentflow.constraint.automaton import BoolArray, IntArray
 from agentflow.constraint.grammar import Grammar
-from agentflow.constraint.index import Fragment, join
 from agentflow.constraint.kernels import distances, warm_up
 from agentflow.constraint.limits import metered
 from agentflow.constraint.vocabulary import Vocabulary
 from agentflow.errors import SchemaBudgetError, UnsatisfiableSchemaError
 
 _MAX_CACHED = 256
+
+
+_NONE = np.zeros(0, np.int32)
 
 
 class Statistics(NamedTuple):
@@ -321,12 +324,20 @@ def compile_constraint(grammar: Grammar, vocabulary: Vocabulary) -> Constraint:
             return _CACHE[key][1]
     warm_up()
     with metered(grammar.limits):
-        constraint = _pack(assemble(grammar.graph, vocabulary), vocabulary)
+        constraint = _pack(_assemble(grammar, vocabulary), vocabulary)
     with _CACHE_LOCK:
         _CACHE[key] = (vocabulary, constraint)
         while len(_CACHE) > _MAX_CACHED:
             _CACHE.popitem(last=False)
     return constraint
+
+
+def _assemble(grammar: Grammar, vocabulary: Vocabulary) -> TokenAutomaton:
+    """Take values without a schema as slots, and write them out where they stand beside other values."""
+    try:
+        return assemble(grammar.graph, vocabulary)
+    except ConflictError:
+        return assemble(grammar.expanded, vocabulary)
 
 
 def _pack(automaton: TokenAutomaton, vocabulary: Vocabulary) -> Constraint:
@@ -348,7 +359,7 @@ def _pack(automaton: TokenAutomaton, vocabulary: Vocabulary) -> Constraint:
     bases = list(dict.fromkeys(x._replace(without=frozenset()) for x in labels if x.without))
     labels = [*bases, *labels]
     label = np.append(label + len(bases), len(labels))  # the last edge is the loop of the final state
-    atoms = _atoms(labels, automaton.fragments, vocabulary)
+    atoms = make_atoms(labels, automaton.fragments, vocabulary)
     names = {base: i for i, base in enumerate(bases)}
     base = [names[x._replace(without=frozenset())] if x.without else -1 for x in labels]
     lacks = [np.setdiff1d(atoms.of(b), atoms.of(c)) if b >= 0 else _NONE for c, b in enumerate(base)]
@@ -360,71 +371,10 @@ def _pack(automaton: TokenAutomaton, vocabulary: Vocabulary) -> Constraint:
         label_begin=atoms.begin,
         label_atoms=atoms.members,
         label_base=np.array([*base, -1], np.int32),
-        without_begin=np.append(_offsets(lacks), sum(map(len, lacks))),
+        without_begin=np.append(offsets(lacks), sum(map(len, lacks))),
         without_atoms=np.concatenate([_NONE, *lacks]).astype(np.int32),
         token_atom=atoms.token_atom,
         num_atoms=atoms.num_atoms,
         distance=distance[keep],
         final=final,
     )
-
-
-class _Atoms(NamedTuple):
-    """The finest partition of the tokens, and which of its blocks each label holds."""
-
-    token_atom: IntArray  # (V,)
-    num_atoms: int
-    begin: npt.NDArray[np.int64]  # (C + 1,)
-    members: IntArray  # (N,)
-
-    def of(self, label: int) -> IntArray:
-        """Give the atoms of a label."""
-        return self.members[self.begin[label] : self.begin[label + 1]]
-
-
-_NONE = np.zeros(0, np.int32)
-
-
-def _offsets(lists: Sequence[IntArray]) -> npt.NDArray[np.int64]:
-    """Give where each list begins when they stand one after the other, and where the last one ends."""
-    offsets = np.zeros(len(lists) + 1, np.int64)
-    np.cumsum([len(part) for part in lists], out=offsets[1:])
-    return offsets
-
-
-def _atoms(labels: Sequence[Label], fragments: Sequence[Fragment], vocabulary: Vocabulary) -> _Atoms:
-    """Find the coarsest partition of which every label is a union; tokens named one by one are atoms of their own.
-
-    One more label stands at the end, for the tail: the vocabulary's own tail token, or everything.
-    """
-    tail = set() if vocabulary.tail_id is None else {vocabulary.tail_id}
-    named = tail.union((x.name for x in labels if x.fragment < 0), *(x.without for x in labels))
-    singles = np.array(sorted(named), np.int64)
-    names = sorted({x.fragment for x in labels if x.fragment >= 0})
-    partitions = {name: fragments[name].partition for name in names}
-    distinct = list({id(p): p for p in partitions.values() if p is not None}.values())
-    blocks, first = join(distinct) if distinct else (np.zeros(len(vocabulary), np.int32), np.zeros(1, np.int32))
-    token_atom = blocks.copy()
-    token_atom[singles] = len(first) + np.arange(len(singles))
-    members = np.concatenate([first, singles]).astype(np.int64)  # (K,) a token of each atom
-    order = {}
-    for partition in distinct:
-        cells = partition[members]
-        by_cell = np.argsort(cells, kind="stable").astype(np.int32)
-        order[id(partition)] = (by_cell, np.searchsorted(cells[by_cell], np.arange(int(partition.max()) + 2)))
-    single_atom = {int(token): len(first) + i for i, token in enumerate(singles)}
-    lists: list[IntArray] = []
-    for label in labels:
-        if label.fragment < 0:
-            lists.append(np.array([single_atom[label.name]], np.int32))
-            continue
-        by_cell, begin = order[id(partitions[label.fragment])]
-        chosen = fragments[label.fragment].sets[label.name]
-        atoms = np.concatenate([by_cell[begin[cell] : begin[cell + 1]] for cell in chosen])
-        if label.without:
-            atoms = atoms[~np.isin(members[atoms], list(label.without)) | (atoms < len(first))]
-        lists.append(atoms)
-    lists.append(
-        np.array([single_atom[i] for i in tail], np.int32) if tail else np.arange(len(members), dtype=np.int32)
-    )
-    return _Atoms(token_atom, len(members), _offsets(lists), np.concatenate(lists).astype(np.int32))

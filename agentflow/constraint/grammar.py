@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
@@ -20,9 +21,9 @@ from typing import Any
 
 from agentflow.constraint import set_kernels
 from agentflow.constraint.automaton import universal
+from agentflow.constraint.fragment import SlotSpec
 from agentflow.constraint.graph import END, END_NODE, START_NODE, Control, Graph, Run, concat
 from agentflow.constraint.grounding import Grounding
-from agentflow.constraint.index import SlotSpec
 from agentflow.constraint.limits import CompileLimits, metered
 from agentflow.constraint.printers import Printer, Surface, Whitespace
 from agentflow.constraint.schema import SchemaTree
@@ -47,6 +48,7 @@ class Grammar:
         limits: Limits for compiling.
         unchecked: Keywords left to a check after decoding, each with its JSON pointer.
         is_cut: Whether a recursion was cut off, so that very deep values are left out.
+        expand: Makes `expanded`; ``None``: it is `graph`.
     """
 
     graph: Graph
@@ -54,6 +56,12 @@ class Grammar:
     limits: CompileLimits
     unchecked: tuple[tuple[str, str], ...] = ()
     is_cut: bool = False
+    expand: Callable[[], Graph] | None = None
+
+    @cached_property
+    def expanded(self) -> Graph:
+        """The graph with values without a schema written out, which may be read beside other values."""
+        return self.graph if self.expand is None else self.expand()
 
     @cached_property
     def num_nodes(self) -> int:
@@ -216,18 +224,32 @@ def _choose(tools: Sequence[ToolSpec], tool_choice: str) -> list[ToolSpec]:
 class _Builder:
     """Puts the parts of an output into one graph."""
 
-    def __init__(self, max_recursion: int, max_depth: int, max_nodes: int | None) -> None:
+    def __init__(
+        self,
+        max_recursion: int,
+        max_depth: int,
+        max_nodes: int | None,
+        *,
+        has_containers: bool,
+        trees: dict[tuple[int, bool], SchemaTree],
+    ) -> None:
         self.graph = Graph()
+        self._trees = trees
+        self._has_containers = has_containers
         self.is_cut = False
         self._sizes = (max_recursion, max_depth, max_nodes)
 
     def write_schema(self, schema: JsonSchema | bool, options: _Options) -> Piece:
         """Write the values of a schema."""
-        tree = SchemaTree(schema, unchecked=options.unchecked, is_strict=options.is_strict)
+        tree = self._trees.get((id(schema), options.is_strict))
+        if tree is None:
+            tree = SchemaTree(schema, unchecked=options.unchecked, is_strict=options.is_strict)
+            self._trees[id(schema), options.is_strict] = tree
         max_recursion, max_depth, max_nodes = self._sizes
         writer = ValueWriter(
             tree, self.graph, options.printer, grounding=options.grounding, max_recursion=max_recursion,
             max_depth=max_depth, max_nodes=max_nodes, unchecked=options.unchecked,
+            has_containers=self._has_containers,
         )  # fmt: skip
         piece = writer.write(tree.root, Depth())
         self.is_cut = self.is_cut or writer.is_cut
@@ -306,18 +328,29 @@ def _build(
 def _build_graph(
     write: Callable[[_Builder], None], key: str, limits: CompileLimits, unchecked: list[tuple[str, str]] | None
 ) -> Grammar:
-    """Build the graph as deep as its soft size limit allows: first the full depth, then less and less."""
+    """Build the graph; where it has slots for values without a schema, it can be built again without these."""
     set_kernels.warm_up()
     with metered(limits):
-        for recursion, depth, size in _attempts(limits):
-            builder = _Builder(recursion, depth, size)
-            if unchecked is not None:
-                unchecked.clear()
-            try:
-                write(builder)
-            except TooLargeError:
-                continue
-            return Grammar(builder.graph, key, limits, tuple(dict.fromkeys(unchecked or ())), is_cut=builder.is_cut)
+        builder = _write_graph(write, limits, has_containers=True)
+
+    def expand() -> Graph:
+        return _write_graph(write, limits, has_containers=False).graph
+
+    return Grammar(
+        builder.graph, key, limits, tuple(dict.fromkeys(unchecked or ())), is_cut=builder.is_cut,
+        expand=expand if builder.graph.containers else None,
+    )  # fmt: skip
+
+
+def _write_graph(write: Callable[[_Builder], None], limits: CompileLimits, *, has_containers: bool) -> _Builder:
+    """Write the graph as deep as its soft size limit allows: first the full depth, then less and less."""
+    trees: dict[tuple[int, bool], SchemaTree] = {}
+    for recursion, depth, size in _attempts(limits):
+        builder = _Builder(recursion, depth, size, has_containers=has_containers, trees=trees)
+        with suppress(TooLargeError):
+            write(builder)
+            builder.graph.place_containers()
+            return builder
     raise AssertionError("the last attempt has no soft limit")
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from agentflow.constraint.fragment import SlotSpec
+from agentflow.constraint.free import containers
 from agentflow.constraint.grounding import SpanSpec
-from agentflow.constraint.index import SlotSpec
 from agentflow.constraint.limits import spend
 
 
@@ -29,6 +30,8 @@ Slot: TypeAlias = SlotSpec | SpanSpec
 
 def concat(*runs: Run) -> Run:
     """Join runs; neighbouring texts become one."""
+    if len(runs) == 2 and not (runs[0] and runs[1]):  # noqa: PLR2004 - the most frequent case
+        return runs[0] or runs[1]
     joined: list[str | Control] = []
     for run in runs:
         for piece in run:
@@ -39,6 +42,21 @@ def concat(*runs: Run) -> Run:
     return tuple(joined)
 
 
+class ContainerPlace(NamedTuple):
+    """A place of arrays and objects without a schema: how deep they may be, and how they are written."""
+
+    source: int
+    entry: str
+    target: int
+    depth: int
+    comma: str
+    colon: str
+
+
+_CONTAINER_STATES = {3: 500, 2: 210, 1: 72}
+_MAX_CONTAINER_STATES = 8_000
+
+
 @dataclass
 class Graph:
     """A nondeterministic automaton over literals and slots. Node 0 is the start, node 1 the end.
@@ -47,11 +65,13 @@ class Graph:
         runs: For each node its literal edges.
         slots: For each node its slots.
         jumps: For each node the nodes that stand for it too.
+        containers: Places of arrays and objects without a schema, until `place_containers` makes slots of them.
     """
 
     runs: list[list[tuple[Run, int]]] = field(default_factory=lambda: [[], []])
     slots: list[list[tuple[Slot, int]]] = field(default_factory=lambda: [[], []])
     jumps: list[list[int]] = field(default_factory=lambda: [[], []])
+    containers: list[ContainerPlace] = field(default_factory=list)
 
     @property
     def num_nodes(self) -> int:
@@ -76,6 +96,20 @@ class Graph:
     def add_slot(self, source: int, slot: Slot, target: int) -> None:
         """Add a slot."""
         self.slots[source].append((slot, target))
+
+    def place_containers(self) -> bool:
+        """Make slots of arrays and objects without a schema, as deep as their number allows.
+
+        Returns:
+            Whether there are any.
+        """
+        num = len({place.target for place in self.containers})
+        fitting = (d for d, size in _CONTAINER_STATES.items() if num * size <= _MAX_CONTAINER_STATES)
+        deepest = next(fitting, 1)
+        for place in self.containers:
+            dfa = containers(min(place.depth, deepest), place.comma, place.colon)
+            self.add_slot(place.source, SlotSpec(dfa, style="value", entry=place.entry), place.target)
+        return bool(self.containers)
 
 
 START_NODE, END_NODE = 0, 1

@@ -6,7 +6,7 @@ the dead state steps over a whole subtree.
 """
 
 # mypy: disable-error-code=untyped-decorator
-# ruff: noqa: PLR0917 - numba compiles functions of positional arrays
+# ruff: noqa: PLR0917, C901, PLR0912 - numba compiles functions of positional arrays
 from __future__ import annotations
 
 from functools import lru_cache
@@ -148,52 +148,98 @@ def walk_tokens(table: Any, num_chars: Any, flat: Any, starts: Any, ends: Any) -
 
 
 @njit(cache=True, nogil=True)
-def join_partitions(a: Any, b: Any, num_b: Any) -> Any:
-    """Give the coarsest partition that refines both.
+def split_blocks(blocks: Any, num_blocks: Any, tokens: Any, cells: Any) -> Any:
+    """Refine a partition of the tokens by cells.
 
     Args:
-        a: ``(V,)`` int32, block of each token.
-        b: ``(V,)`` int32.
-        num_b: Blocks of `b`.
+        blocks: ``(V,)`` int32, block of each token.
+        num_blocks: Their number.
+        tokens: ``(N,)`` int32, the tokens that do not lie in cell 0.
+        cells: ``(V,)`` int32, cell of each token.
 
     Returns:
-        ``(V,)`` int32 blocks numbered by first appearance, and ``(K,)`` int32 first token of each.
+        ``(V,)`` int32 new blocks and ``(K,)`` int32 the first token of each.
     """
+    refined = blocks.copy()
     size = 1024
     keys = np.full(size, -1, np.int64)
     values = np.zeros(size, np.int32)
-    joined = np.zeros(len(a), np.int32)
-    first = np.zeros(len(a), np.int32)
-    num = 0
+    num = num_blocks
+    pairs = np.empty(256, np.int64)
     last_key, last_value = np.int64(-1), np.int32(0)
-    for v in range(len(a)):
-        key = np.int64(a[v]) * num_b + b[v]
-        if key == last_key:
-            joined[v] = last_value
-            continue
-        slot = np.int64(mix(key, 1) & np.uint64(size - 1))
-        while keys[slot] >= 0 and keys[slot] != key:
-            slot = (slot + 1) & (size - 1)
-        if keys[slot] < 0:
-            keys[slot] = key
-            values[slot] = num
-            first[num] = v
-            num += 1
-        last_key, last_value = key, values[slot]
-        joined[v] = last_value
-        if num * 2 > size:
-            old_keys, old_values = keys, values
-            size *= 4
-            keys = np.full(size, -1, np.int64)
-            values = np.zeros(size, np.int32)
-            for o in range(len(old_keys)):
-                if old_keys[o] >= 0:
-                    slot = np.int64(mix(old_keys[o], 1) & np.uint64(size - 1))
+    for i in range(len(tokens)):
+        token = tokens[i]
+        key = (np.int64(blocks[token]) << 32) + cells[token]
+        if key != last_key:
+            slot = np.int64(mix(key, 1) & np.uint64(size - 1))
+            while keys[slot] >= 0 and keys[slot] != key:
+                slot = (slot + 1) & (size - 1)
+            if keys[slot] < 0:
+                keys[slot] = key
+                values[slot] = num
+                found = num - num_blocks
+                if found == len(pairs):
+                    longer = np.empty(2 * found, np.int64)
+                    longer[:found] = pairs
+                    pairs = longer
+                pairs[found] = key
+                num += 1
+            last_key, last_value = key, values[slot]
+            if (num - num_blocks) * 2 > size:
+                size *= 4
+                keys = np.full(size, -1, np.int64)
+                values = np.zeros(size, np.int32)
+                for k in range(num - num_blocks):
+                    slot = np.int64(mix(pairs[k], 1) & np.uint64(size - 1))
                     while keys[slot] >= 0:
                         slot = (slot + 1) & (size - 1)
-                    keys[slot] = old_keys[o]
-                    values[slot] = old_values[o]
-    return joined, first[:num].copy()
+                    keys[slot] = pairs[k]
+                    values[slot] = num_blocks + k
+        refined[token] = last_value
+    first = np.full(num, -1, np.int32)
+    for v in range(len(refined) - 1, -1, -1):
+        first[refined[v]] = v
+    rank = np.zeros(num, np.int32)
+    num_used = 0
+    for k in range(num):
+        if first[k] >= 0:
+            rank[k] = num_used
+            first[num_used] = first[k]
+            num_used += 1
+    if num_used < num:
+        for v in range(len(refined)):
+            refined[v] = rank[refined[v]]
+    return refined, first[:num_used].copy()
+
+
+@njit(cache=True, nogil=True)
+def expand_sets(set_begin: Any, set_cells: Any, chosen: Any, by_cell: Any, cell_begin: Any) -> Any:
+    """Write sets of cells as atoms.
+
+    Args:
+        set_begin: ``(N + 1,)`` int64, where the cells of each set begin.
+        set_cells: Cells of all sets, one after the other.
+        chosen: ``(C,)`` int64, sets to write.
+        by_cell: ``(K,)`` int32, atoms sorted by their cell.
+        cell_begin: Where the atoms of each cell begin.
+
+    Returns:
+        ``(C + 1,)`` int64 where the atoms of each chosen set begin, and the atoms.
+    """
+    begin = np.zeros(len(chosen) + 1, np.int64)
+    for c in range(len(chosen)):
+        total = begin[c]
+        for i in range(set_begin[chosen[c]], set_begin[chosen[c] + 1]):
+            total += cell_begin[set_cells[i] + 1] - cell_begin[set_cells[i]]
+        begin[c + 1] = total
+    atoms = np.empty(begin[-1], np.int32)
+    at = 0
+    for c in range(len(chosen)):
+        for i in range(set_begin[chosen[c]], set_begin[chosen[c] + 1]):
+            for j in range(cell_begin[set_cells[i]], cell_begin[set_cells[i] + 1]):
+                atoms[at] = by_cell[j]
+                at += 1
+    return begin, atoms
 
 
 @njit(cache=True, nogil=True)
@@ -245,5 +291,6 @@ def warm_up() -> None:
     table = np.full((1, 256), -1, np.int32)
     hash_columns(*trie, table, one, one, np.zeros(1, np.uint64))
     walk_tokens(table, one, flat, np.zeros(1, np.int64), np.ones(1, np.int64))
-    join_partitions(one, one, 1)
+    split_blocks(one, 1, one, one)
+    expand_sets(np.array([0, 1], np.int64), one, np.zeros(1, np.int64), one, np.array([0, 1], np.int64))
     distances(1, one, one, one)

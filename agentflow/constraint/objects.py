@@ -13,8 +13,8 @@ from typing import NamedTuple
 from agentflow.constraint import strings
 from agentflow.constraint.automaton import CharDfa, intersect, subtract
 from agentflow.constraint.formula import FALSE, TRUE, Formula, assume, units
+from agentflow.constraint.fragment import SlotSpec
 from agentflow.constraint.graph import Run, concat
-from agentflow.constraint.index import SlotSpec
 from agentflow.constraint.regex import pattern_dfa
 from agentflow.constraint.schema import Node, ObjectShape
 from agentflow.constraint.values import Depth, Piece, ValueWriter

@@ -41,6 +41,11 @@ class Printer:
         return "json" if self.surface == "json" else "raw"
 
     @property
+    def has_bounded_layout(self) -> bool:
+        """Whether values look the same at any nesting depth and hold no control tokens."""
+        return self.surface == "json" and self.whitespace != "pretty"
+
+    @property
     def quote(self) -> Run:
         """What opens and closes a string."""
         return ('"',) if self.surface == "json" else (_MARK,)

@@ -89,9 +89,9 @@ def multiply(
                 table[at, column] = -1
                 continue
             if next_a < 0:
-                next_a = len(table_a)
+                next_a = np.int64(len(table_a))
             if next_b < 0:
-                next_b = len(table_b)
+                next_b = np.int64(len(table_b))
             code = next_a * num_b + next_b
             slot = np.int64(mix(code, 1) & np.uint64(size - 1))
             while keys[slot] >= 0 and keys[slot] != code:

@@ -18,7 +18,8 @@ import numpy as np
 from agentflow.constraint.automaton import NUM_CODES, IntArray
 from agentflow.constraint.limits import spend
 
-Style: TypeAlias = Literal["raw", "json"]
+Style: TypeAlias = Literal["raw", "json", "value"]
+"""``raw`` text, the inside of a ``json`` string, or the text of a whole JSON ``value``."""
 _Bytes: TypeAlias = tuple[tuple[int, int], ...]
 """One byte range after the other: the strings that take a byte of each."""
 
@@ -41,7 +42,7 @@ class ByteDfa(NamedTuple):
 
 def escape(text: str, style: Style) -> str:
     """Spell a string in a style."""
-    if style == "raw":
+    if style != "json":
         return text
     return "".join(_escape_code(ord(c)).decode() if ord(c) < 32 or c in '"\\' else c for c in text)  # noqa: PLR2004
 

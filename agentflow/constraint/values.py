@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from agentflow.constraint.graph import Graph, Run, concat
+from agentflow.constraint.fragment import SlotSpec
+from agentflow.constraint.free import ENTRIES
+from agentflow.constraint.graph import ContainerPlace, Graph, Run, concat
 from agentflow.constraint.grounding import Grounding, SpanSpec
-from agentflow.constraint.index import SlotSpec
 from agentflow.constraint.numbers import number_text
 from agentflow.constraint.printers import Printer
 from agentflow.constraint.schema import Node, SchemaTree
@@ -91,6 +92,7 @@ class ValueWriter:
         max_depth: int = 2,
         max_nodes: int | None = None,
         unchecked: list[tuple[str, str]] | None = None,
+        has_containers: bool = False,
     ) -> None:
         """Take what to write, where and how."""
         self.tree = tree
@@ -101,6 +103,7 @@ class ValueWriter:
         self._max_recursion = max_recursion
         self._max_depth = max_depth
         self._max_nodes = max_nodes
+        self._has_containers = has_containers and printer.has_bounded_layout and grounding is None
         self.is_cut = False
 
     @cached_property
@@ -123,6 +126,9 @@ class ValueWriter:
         """Write all values of a node."""
         node = self.tree.simplify(node)
         piece = self._write_scalars(node)
+        if not node and self._has_containers:
+            self._write_containers(piece, self._max_depth - depth.free)
+            return piece
         inner = self._enter(node, depth)
         if inner is not None:
             for array in self.tree.arrays(node):
@@ -132,6 +138,20 @@ class ValueWriter:
         if len(piece.heads) > _MAX_HEADS:
             self._join_heads(piece)
         return piece
+
+    def _write_containers(self, piece: Piece, depth: int) -> None:
+        """Write arrays and objects of any content; those that are not empty become slots."""
+        for empty in ("{}", "[]"):
+            self._add_literal(piece, (empty,))
+        if depth <= 0:
+            return
+        end = self.add_node()
+        comma, colon = "".join(map(str, self.printer.comma(0))), "".join(map(str, self.printer.colon))
+        for entry in ENTRIES:
+            begin = self.add_node()
+            piece.heads.append(((entry,), begin))
+            self.graph.containers.append(ContainerPlace(begin, entry, end, depth, comma, colon))
+        piece.add_exit((), [end])
 
     def _enter(self, node: Node, depth: Depth) -> Depth | None:
         """Step into arrays and objects, unless the recursion is too deep."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -29,6 +31,7 @@ _PLACEHOLDER = re.compile(r"<unused\d+>|\[multimodal\]")
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _CONTROL = re.compile(r"<\|.*>|<.*\|>")
 _MAX_CACHED_LITERALS = 200_000
+_MAX_CACHED_TABLES = 512
 
 
 class Trie(NamedTuple):
@@ -38,6 +41,39 @@ class Trie(NamedTuple):
     depth: npt.NDArray[np.int32]
     skip: npt.NDArray[np.int32]
     token: npt.NDArray[np.int32]
+
+
+class Store:
+    """A mapping that forgets what was not asked for recently."""
+
+    def __init__(self, max_size: int) -> None:
+        """Keep at most `max_size` values."""
+        self._max_size = max_size
+        self._values: OrderedDict[Any, Any] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: Any) -> Any:
+        """Give a value, or ``None``."""
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key]
+
+    def __contains__(self, key: Any) -> bool:
+        """Say whether there is a value."""
+        return key in self._values
+
+    def __getitem__(self, key: Any) -> Any:
+        """Give a value."""
+        return self._values[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Keep a value."""
+        with self._lock:
+            self._values[key] = value
+            if len(self._values) > self._max_size:
+                self._values.popitem(last=False)
 
 
 class Vocabulary:
@@ -87,7 +123,7 @@ class Vocabulary:
             )
         self._encoder = encoder
         self._literals: dict[str, tuple[int, ...] | None] = {}
-        self.fragments: dict[Any, Any] = {}
+        self.fragments = Store(_MAX_CACHED_TABLES)
         """Token tables of slots, shared by all constraints; see `agentflow.constraint.index`."""
 
     def __len__(self) -> int:

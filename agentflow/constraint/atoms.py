@@ -1,0 +1,121 @@
+"""Atoms: the blocks of the coarsest partition of the tokens of which every label of an automaton is a union.
+
+Fragments bring partitions of their own; joining these is the only work that grows with the vocabulary, so joins
+are kept in the vocabulary's store: most schemas use the same few fragments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from agentflow.constraint.assemble import Label
+from agentflow.constraint.automaton import IntArray
+from agentflow.constraint.fragment import Fragment, Partition
+from agentflow.constraint.kernels import expand_sets, split_blocks
+from agentflow.constraint.vocabulary import Vocabulary
+
+
+class Atoms(NamedTuple):
+    """The atoms, and which of them each label holds.
+
+    Attributes:
+        token_atom: ``(V,)`` int32.
+        num_atoms: Their number ``K``.
+        begin: ``(C + 1,)`` int64, where the atoms of each label begin.
+        members: Atoms of all labels, one label after the other.
+    """
+
+    token_atom: IntArray
+    num_atoms: int
+    begin: npt.NDArray[np.int64]
+    members: IntArray
+
+    def of(self, label: int) -> IntArray:
+        """Give the atoms of a label."""
+        return self.members[self.begin[label] : self.begin[label + 1]]
+
+
+class _Joint(NamedTuple):
+    """A joint partition; it holds on to its parts, by whose identity it is stored."""
+
+    blocks: IntArray
+    first: IntArray
+    parts: tuple[Partition, ...]
+
+
+def make_atoms(labels: Sequence[Label], fragments: Sequence[Fragment], vocabulary: Vocabulary) -> Atoms:
+    """Find the atoms; tokens named one by one are atoms of their own.
+
+    One more label stands at the end, for the tail: the vocabulary's own tail token, or everything.
+    """
+    tail = set() if vocabulary.tail_id is None else {vocabulary.tail_id}
+    named = tail.union((x.name for x in labels if x.fragment < 0), *(x.without for x in labels))
+    singles = np.array(sorted(named), np.int64)
+    names = sorted({x.fragment for x in labels if x.fragment >= 0})
+    joint = _join([p for name in names if (p := fragments[name].partition) is not None], vocabulary)
+    num_blocks = len(joint.first)
+    token_atom = joint.blocks.copy()
+    token_atom[singles] = num_blocks + np.arange(len(singles))
+    members = np.concatenate([joint.first, singles]).astype(np.int64)  # (K,) a token of each atom
+    by_label: list[IntArray] = [_NONE] * len(labels)
+    for name in names:
+        own = [i for i, label in enumerate(labels) if label.fragment == name]
+        begin, atoms = _expand(fragments[name], [labels[i].name for i in own], members)
+        for i, low, high in zip(own, begin[:-1].tolist(), begin[1:].tolist(), strict=True):
+            by_label[i] = _without(atoms[low:high], labels[i].without, members, num_blocks)
+    single_atom = {token: num_blocks + i for i, token in enumerate(singles.tolist())}
+    for i, label in enumerate(labels):
+        if label.fragment < 0:
+            by_label[i] = np.array([single_atom[label.name]], np.int32)
+    last = [single_atom[i] for i in tail] if tail else np.arange(len(members))
+    by_label.append(np.array(last, np.int32))
+    return Atoms(token_atom, len(members), offsets(by_label), np.concatenate(by_label).astype(np.int32))
+
+
+_NONE = np.zeros(0, np.int32)
+
+
+def offsets(lists: Sequence[IntArray]) -> npt.NDArray[np.int64]:
+    """Give where each list begins when they stand one after the other, and where the last one ends."""
+    begin = np.zeros(len(lists) + 1, np.int64)
+    np.cumsum([len(part) for part in lists], out=begin[1:])
+    return begin
+
+
+def _expand(
+    fragment: Fragment, chosen: list[int], members: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], IntArray]:
+    """Write sets of a fragment's cells as atoms: where each begins, and the atoms."""
+    if fragment.partition is None:
+        raise AssertionError("labels name sets of cells only where there are cells")
+    cells = fragment.partition.cells[members]
+    by_cell = np.argsort(cells, kind="stable").astype(np.int32)
+    cell_begin = np.searchsorted(cells[by_cell], np.arange(fragment.partition.num_cells + 1))
+    begin, atoms = expand_sets(*fragment.flat_sets, np.array(chosen, np.int64), by_cell, cell_begin)
+    return begin, atoms
+
+
+def _without(atoms: IntArray, tokens: frozenset[int], members: npt.NDArray[np.int64], num_blocks: int) -> IntArray:
+    """Take single tokens out of a set."""
+    if not tokens:
+        return atoms
+    return atoms[~np.isin(members[atoms], list(tokens)) | (atoms < num_blocks)]
+
+
+def _join(partitions: Sequence[Partition], vocabulary: Vocabulary) -> _Joint:
+    """Give the joint partition of the tokens, from the vocabulary's store or made new."""
+    distinct = {id(p): p for p in partitions}
+    parts = tuple(sorted(distinct.values(), key=lambda p: (-len(p.tokens), id(p))))
+    joint = _Joint(np.zeros(len(vocabulary), np.int32), np.zeros(1, np.int32), ())
+    for i, part in enumerate(parts):
+        key = ("joint", *map(id, parts[: i + 1]))
+        found = vocabulary.fragments.get(key)
+        if found is None:
+            blocks, first = split_blocks(joint.blocks, len(joint.first), part.tokens, part.cells)
+            found = vocabulary.fragments[key] = _Joint(blocks, first, parts[: i + 1])
+        joint = found
+    return joint
