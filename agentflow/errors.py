@@ -21,6 +21,7 @@
     └── ExternalError               a failure outside
         ├── ToolExecutionError        a tool raised, hung or returned what cannot be sent
         ├── BackendError              a model server or device failed
+        │   └── OverloadedError           too many requests wait for it already
         └── ToolDeniedError           a tool refused for safety (path, address, statement)
 
 Catch `UsageError` around set-up code, `ModelOutputError` and `LimitExceededError` around a run.
@@ -209,6 +210,12 @@ class BackendError(ExternalError):
     """A model server or a device failed."""
 
     retryable = True
+
+
+class OverloadedError(BackendError):
+    """As many requests wait for the model as may; it did not take this one."""
+
+    hint = "try again later, or raise max_waiting"
 
 
 class ToolDeniedError(ExternalError):

@@ -232,6 +232,8 @@ class GenerationRequest:
         output_schema: Schema of the final answer; ``None`` means free text.
         settings: How to generate.
         timeout_s: Seconds after which the backend gives up, or ``None``.
+        priority: Where requests wait for the model, those of higher priority go first.
+        agent: Who asks. Where requests wait for the model, agents take turns.
     """
 
     messages: tuple[Message, ...]
@@ -240,6 +242,8 @@ class GenerationRequest:
     output_schema: JsonSchema | None = None
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     timeout_s: float | None = None
+    priority: int = 0
+    agent: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from agentflow.backend.diffusion.canvas import Row
+from agentflow.backend.diffusion.checked_step import check_step
 from agentflow.backend.diffusion.denoiser import Denoiser
 from agentflow.backend.diffusion.sampler import SamplerConfig
 from agentflow.backend.diffusion.step import denoise_step
@@ -40,8 +41,15 @@ def run_rows():
             row.open(denoiser)
         is_open = list(rows)
         while is_open:
-            batch = denoiser.stack([row.context for row in is_open])
-            denoise_step(denoiser, is_open, batch)
+            checked = [row for row in is_open if row.check is not None]
+            plain = [row for row in is_open if row.check is None]
+            if checked:
+                check_step(denoiser, checked)
+            if plain:
+                denoise_step(denoiser, plain, denoiser.stack([row.context for row in plain]))
+            for row in plain:
+                if row.is_reading:
+                    row.read_some(denoiser, len(row.unread))
             is_open = [row for row in is_open if not row.is_finished]
         return [row.committed for row in rows]
 

@@ -154,5 +154,5 @@ def test_a_failing_network_is_an_error_of_every_row(denoiser, make_row):
     engine.close()
 
     assert isinstance(inbox.errors["bad"], BackendError)
-    assert "IndexError" in str(inbox.errors["bad"])
+    assert "token 10000" in str(inbox.errors["bad"])
     assert inbox.errors["good"] is None

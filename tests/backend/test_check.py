@@ -3,8 +3,10 @@
 from functools import partial
 
 import pytest
+import torch
 
 from agentflow.backend.autoregressive import AutoregressiveBackend
+from agentflow.backend.diffusion import checked_step
 from agentflow.backend.diffusion.backend import DiffusionBackend
 from agentflow.backend.diffusion.loader import load_checkpoint
 from agentflow.backend.diffusion.untrained import save_untrained_checkpoint
@@ -47,14 +49,25 @@ def test_rows_do_not_disturb_each_other(denoiser, make_row, run_rows):
     assert together[0] == run_rows(denoiser, [make_row(2)])[0]
 
 
-def test_perfect_drafts_cost_one_check(denoiser, make_row):
-    """A draft that the encoder agrees with is taken whole in one pass."""
-    row = make_row(5, is_checked=True, end_ids=(95,))
-    expected = greedy(denoiser, row)[: denoiser.canvas_length]
+def test_a_whole_canvas_of_good_guesses_costs_two_passes(denoiser, make_row, monkeypatch):
+    """A draft that the encoder agrees with is taken whole: one pass to write it, one to check it."""
+    row = make_row(5, is_checked=True, max_new_tokens=16, end_ids=(95,))
+    expected = greedy(denoiser, row)
     row.open(denoiser)
-    canvas = row.check_draft(expected, denoiser)
-    assert canvas == expected
-    assert row.counts.num_checks == 1
+    predict = checked_step.predict
+
+    def guess_right(network, segments):
+        predictions = predict(network, segments)
+        if segments[0].canvas is None:
+            return predictions
+        guesses = torch.nn.functional.one_hot(torch.tensor(expected), 96) * 20.0
+        return [predictions[0]._replace(canvas=guesses)]
+
+    monkeypatch.setattr(checked_step, "predict", guess_right)
+    while not row.is_finished:
+        checked_step.check_step(denoiser, [row])
+    assert row.committed == expected
+    assert (row.counts.denoising_steps, row.counts.num_checks) == (1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -78,4 +91,4 @@ def test_constrained_drafts_become_what_the_masked_twin_writes(backends, request
     expected = anyio.run(twin.generate, request)
     assert drafts[-1].is_committed
     assert checked.message == expected.message
-    assert checked.usage.denoising_steps <= expected.usage.num_forwards
+    assert checked.usage.num_forwards <= expected.usage.num_forwards + checked.usage.num_canvases

@@ -122,6 +122,8 @@ def decode(codec):
         row.open(network)
         while not row.is_finished:
             denoise_step(network, [row], network.stack([row.context]))
+            if row.is_reading:
+                row.read_some(network, len(row.unread))
         if row.failure is not None:
             raise row.failure
         return row, protocol.parse_turn(protocol.decode(row.committed, codec.tokenizer))

@@ -30,12 +30,13 @@ class DiffusionBackend:
     Args:
         checkpoint: See `agentflow.backend.diffusion.loader.load_checkpoint`.
         max_rows: Most requests that share a forward pass; more wait for their place.
+        max_waiting: Most requests that wait; more are refused with `OverloadedError`.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, max_rows: int = 16) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, max_rows: int = 16, max_waiting: int = 1024) -> None:
         self._checkpoint = checkpoint
         self._denoiser = checkpoint.denoiser
-        self._engine = Engine(checkpoint.denoiser, max_rows=max_rows)
+        self._engine = Engine(checkpoint.denoiser, max_rows=max_rows, max_waiting=max_waiting)
         self.codec = TurnCodec.of(checkpoint)
 
     @property
@@ -50,13 +51,14 @@ class DiffusionBackend:
     async def generate(self, request: GenerationRequest, *, on_draft: DraftObserver | None = None) -> Generation:
         """Write one turn; see `agentflow.backend.base.Backend`. `on_draft` is called in the event loop."""
         started = time.perf_counter()
+        deadline_s = None if request.timeout_s is None else time.monotonic() + request.timeout_s
         post = _poster()
         row = await anyio.to_thread.run_sync(self._prepare, request)
         observer = None if on_draft is None else _Observer(on_draft)
         if observer is not None:
             row.observe = lambda view: post(observer.tell, self._draft(row, view))
         with anyio.move_on_after(request.timeout_s) as scope:
-            await self._run(row, post)
+            await self._run(row, request, deadline_s, post)
         if observer is not None and observer.error is not None:
             raise observer.error
         if scope.cancelled_caught:
@@ -85,7 +87,9 @@ class DiffusionBackend:
             state=0 if constraint is None else constraint.start_state,
         )
 
-    async def _run(self, row: Row, post: Callable[..., None]) -> None:
+    async def _run(
+        self, row: Row, request: GenerationRequest, deadline_s: float | None, post: Callable[..., None]
+    ) -> None:
         """Have the engine run the row; cancelling drops it at the next step."""
         is_done = anyio.Event()
         failures: list[AgentflowError] = []
@@ -95,7 +99,9 @@ class DiffusionBackend:
                 failures.append(error)
             post(is_done.set)
 
-        ticket = self._engine.submit(row, on_done)
+        ticket = self._engine.submit(
+            row, on_done, priority=request.priority, deadline_s=deadline_s, agent=request.agent
+        )
         try:
             await is_done.wait()
         finally:

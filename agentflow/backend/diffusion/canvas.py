@@ -13,12 +13,13 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from agentflow.backend.diffusion.check import DraftCheck
+from agentflow.backend.diffusion.check import DRAFT_LENGTH, DraftCheck
 from agentflow.backend.diffusion.denoiser import Context, Denoiser
+from agentflow.backend.diffusion.packed import PackedDenoiser
 from agentflow.backend.diffusion.prefix import PrefixCache
 from agentflow.backend.diffusion.sampler import SamplerConfig, draw_noise
 from agentflow.constraint import Constraint
-from agentflow.errors import AgentflowError
+from agentflow.errors import AgentflowError, BackendError
 
 
 class CanvasView(NamedTuple):
@@ -71,12 +72,13 @@ class Row:
         failure: Why the turn cannot be written, where it cannot.
         committed: The turn so far; nothing stands behind the end token.
         context: What the network has read: prompt and finished canvases.
+        unread: What stands before the open canvas and is not read yet; while there is any, no canvas is open.
         tokens: The open canvas, ``(L,)`` int64.
         signal: Its self-conditioning signal, ``(L, H)``.
         step: Denoising steps done on it.
         best: The most probable canvas of the last step that computed one, ``(L,)``.
         num_unchanged: Steps for which `best` has stayed the same.
-        check: What the causal encoder has agreed to of the open canvas; ``None`` where drafts are not checked.
+        check: The turn as the causal encoder checks it; ``None`` where drafts are not checked.
     """
 
     prompt_ids: list[int]
@@ -93,6 +95,7 @@ class Row:
     failure: AgentflowError | None = None
     host_generator: Generator = field(init=False)
     context: Context = field(init=False)
+    unread: list[int] = field(default_factory=list, init=False)
     tokens: Tensor = field(init=False)
     signal: Tensor = field(init=False)
     best: Tensor = field(init=False)
@@ -121,17 +124,61 @@ class Row:
         return bool(self.committed) and self.committed[-1] in self.end_ids
 
     def open(self, denoiser: Denoiser, prefixes: PrefixCache | None = None) -> None:
-        """Read the prompt, as far as no kept prefix has it, and open the first canvas."""
+        """Begin, read the whole prompt and open the first canvas; a checked row reads with its first pass."""
+        self.begin(denoiser, prefixes)
+        if self.check is None:
+            self.read_some(denoiser, len(self.unread), prefixes)
+
+    def begin(self, denoiser: Denoiser, prefixes: PrefixCache | None = None) -> None:
+        """Start from the longest beginning of the prompt that is kept, or from nothing.
+
+        Raises:
+            BackendError: The prompt has a token that the network does not know.
+        """
+        unknown = next((token for token in self.prompt_ids if not 0 <= token < denoiser.vocab_size), None)
+        if unknown is not None:
+            raise BackendError(f"the prompt has the token {unknown}, the network knows 0 to {denoiser.vocab_size - 1}")
         found = prefixes.find(self.prompt_ids) if prefixes is not None else None
         self.context = found or denoiser.open_context()
         self.counts.cached_input_tokens = self.context.num_tokens
-        hidden = denoiser.read_inplace(self.context, self.prompt_ids[self.context.num_tokens :])  # (1, T, H)
-        if prefixes is not None:
-            prefixes.keep(self.prompt_ids, self.context)
-        self._open_canvas(denoiser, hidden)
+        self.unread = self.prompt_ids[self.context.num_tokens :]
+        if self.config.is_checked:
+            self.check = DraftCheck(
+                context=self.context,
+                unread=self.unread,
+                make_noise=lambda: self._make_noise(denoiser),
+                constraint=self.constraint,
+                state=self.state,
+                num_tokens_left=self.max_new_tokens,
+                end_ids=self.end_ids,
+            )
 
-    def _open_canvas(self, denoiser: Denoiser, hidden: Tensor) -> None:
-        """Open a canvas of noise; `hidden` are the encoder's states of what it read last, ``(1, T, H)``."""
+    @property
+    def is_reading(self) -> bool:
+        """Whether the prompt, or the last canvas, is not read yet."""
+        return bool(self.unread)
+
+    def read_some(self, denoiser: Denoiser, num_tokens: int, prefixes: PrefixCache | None = None) -> None:
+        """Read at most `num_tokens` of what is unread, and open a canvas when nothing is left."""
+        denoiser.read_inplace(self.context, self.unread[:num_tokens])
+        self.unread = self.unread[num_tokens:]
+        if not self.unread:
+            if prefixes is not None and not self.committed:
+                prefixes.keep(self.prompt_ids, self.context)
+            self._open_canvas(denoiser)
+
+    def _make_noise(self, denoiser: Denoiser) -> Tensor:
+        """A canvas for the next draft: no longer than the turn may be, where the network takes any length."""
+        length = denoiser.canvas_length
+        if isinstance(denoiser, PackedDenoiser):
+            length = min(length, DRAFT_LENGTH, max(self.num_tokens_left, 1))
+        self.counts.num_canvases += 1
+        return draw_noise(
+            length, vocab_size=denoiser.vocab_size, generators=[self.generator], device=denoiser.device
+        ).squeeze(0)  # (L,)
+
+    def _open_canvas(self, denoiser: Denoiser) -> None:
+        """Open a canvas of noise."""
         length, device = denoiser.canvas_length, denoiser.device
         self.tokens = draw_noise(
             length, vocab_size=denoiser.vocab_size, generators=[self.generator], device=device
@@ -141,33 +188,6 @@ class Row:
         self.step = 0
         self.num_unchanged = 0
         self.counts.num_canvases += 1
-        if self.config.is_checked:
-            self.check = DraftCheck(
-                context=self.context.fork(),
-                next_logits=denoiser.logits(hidden[0, -1]),
-                state=self.state,
-                num_tokens_left=self.num_tokens_left,
-                end_ids=self.end_ids,
-            )
-
-    @property
-    def known(self) -> list[int]:
-        """Tokens at the beginning of the open canvas that are certain."""
-        return [] if self.check is None else self.check.tokens
-
-    def check_draft(self, draft: list[int], denoiser: Denoiser) -> list[int] | None:
-        """Have the causal encoder check a draft; give the canvas to commit when it is complete.
-
-        Args:
-            draft: The canvas as the step would write it, beginning with what is known.
-            denoiser: The network.
-        """
-        assert self.check is not None  # noqa: S101 - only rows with a check come here
-        length = num_kept(draft, self.end_ids, self.num_tokens_left)
-        self.check.check(draft[len(self.known) : length], self.constraint, denoiser)
-        self.counts.num_checks += 1
-        is_complete = self.check.is_ended or len(self.known) == len(draft)
-        return self.known + draft[len(self.known) :] if is_complete else None
 
     def is_settled(self, *, best: Tensor, is_same: bool, is_confident: bool, is_sharp: bool) -> bool:
         """Take note of a step's best canvas and say whether to stop.
@@ -188,12 +208,11 @@ class Row:
         self.failure = error
         self.is_finished = True
 
-    def commit(self, token_ids: list[int], denoiser: Denoiser) -> None:
-        """Take a settled canvas as text; open the next one where the turn goes on.
+    def commit(self, token_ids: list[int]) -> None:
+        """Take a settled canvas as text. Where the turn goes on, the canvas is to be read before the next one opens.
 
         Args:
             token_ids: All tokens of the canvas.
-            denoiser: Reads the canvas if another one follows.
         """
         kept = token_ids[: num_kept(token_ids, self.end_ids, self.num_tokens_left)]
         self.committed += kept
@@ -202,8 +221,14 @@ class Row:
             return
         if self.constraint is not None:
             self.state = self.constraint.advance(self.state, kept)
-        hidden = denoiser.read_inplace(self.context, token_ids)  # (1, L, H)
-        self._open_canvas(denoiser, hidden)
+        self.unread = token_ids
+
+    def commit_checked(self) -> None:
+        """Take the checked tokens of a canvas as text; the encoder has read them."""
+        assert self.check is not None  # noqa: S101 - only rows with a check come here
+        self.committed += self.check.tokens
+        self.is_finished = self.check.is_ended
+        self.check.tokens = []
 
 
 def num_kept(token_ids: list[int], end_ids: frozenset[int], num_tokens_left: int) -> int:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from agentflow.backend.diffusion.denoiser import Denoiser
-from agentflow.backend.diffusion.dense import DenseDenoiser
+from agentflow.backend.diffusion.packed import PackedDenoiser
 from agentflow.backend.diffusion.sampler import SamplerConfig
 from agentflow.errors import ConfigurationError, ModelNotFoundError
 
@@ -117,7 +117,7 @@ def load_checkpoint(name_or_path: str | Path, *, device: str | None = None, dtyp
     generation_config = model.generation_config
     return Checkpoint(
         name=str(name_or_path),
-        denoiser=DenseDenoiser(model) if DenseDenoiser.can_run(model) else Denoiser(model),
+        denoiser=PackedDenoiser(model) if PackedDenoiser.can_run(model) else Denoiser(model),
         tokenizer=tokenizer,
         sampler_config=replace(SamplerConfig.from_generation_config(generation_config), is_checked=profile.checked),
         end_ids=_end_ids(generation_config, model.config),

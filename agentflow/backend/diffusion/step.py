@@ -1,4 +1,4 @@
-"""One denoising step for all open canvases: predict, condition, accept, renoise, stop.
+"""One denoising step for all open canvases that are not checked: predict, condition, accept, renoise, stop.
 
 Each stage is a function from tensors to tensors; `denoise_step` strings them together and writes the outcome into
 the rows. Rows with and without a constraint share a step. Without one, a row does exactly what transformers'
@@ -53,6 +53,8 @@ class Beliefs(NamedTuple):
 def denoise_step(denoiser: Denoiser, rows: Sequence[Row], batch: ContextBatch) -> list[Row]:
     """Run one denoising step over `rows` and commit the canvases that settle.
 
+    A row whose turn goes on has its canvas to read before the next step (`Row.read_some`).
+
     Args:
         denoiser: The network.
         rows: Open rows; changed in place.
@@ -62,7 +64,6 @@ def denoise_step(denoiser: Denoiser, rows: Sequence[Row], batch: ContextBatch) -
         The rows that committed a canvas or failed; their context has changed or they are finished.
     """
     beliefs = believe(_tempered_logits(denoiser, rows, batch), rows)
-    checked = _check(beliefs, rows, denoiser)
     is_accepted = _accept(beliefs, rows)  # (B, L)
     noise = draw_noise(
         denoiser.canvas_length,
@@ -76,15 +77,14 @@ def denoise_step(denoiser: Denoiser, rows: Sequence[Row], batch: ContextBatch) -
         row.tokens, row.signal = tokens[i], signals[i]
         row.step += 1
         row.counts.denoising_steps += 1
-    chosen = _settle(beliefs, rows, checked)
+    chosen = _settle(beliefs, rows)
     for i, row in enumerate(rows):
         if row.failure is not None:
             continue
-        path = beliefs.draw[i] if row.check is None else beliefs.draw[i, : len(row.known)]  # (l,)
-        _show(row, row.tokens, is_accepted[i], path, is_committed=False)
+        _show(row, row.tokens, is_accepted[i], beliefs.draw[i], is_committed=False)
         if (canvas := chosen[i]) is not None:
             _show(row, canvas, torch.ones_like(is_accepted[i]), canvas, is_committed=True)
-            row.commit(canvas.tolist(), denoiser)
+            row.commit(canvas.tolist())
     return [row for row, canvas in zip(rows, chosen, strict=True) if canvas is not None or row.failure is not None]
 
 
@@ -132,54 +132,23 @@ def believe(logits: Tensor, rows: Sequence[Row]) -> Beliefs:
 def _condition_row_inplace(beliefs: Beliefs, index: int, log_probs: Tensor, row: Row) -> None:
     """Condition the part of a canvas that the budget leaves; what is behind it is never committed."""
     assert row.constraint is not None  # noqa: S101 - the caller's invariant
-    start, length = len(row.known), min(log_probs.shape[1], row.num_tokens_left)
+    length = min(log_probs.shape[1], row.num_tokens_left)
     try:
         posterior = condition(
-            log_probs[:, start:length],
+            log_probs[:, :length],
             [row.constraint],
-            [row.state if row.check is None else row.check.state],
+            [row.state],
             num_tokens_left=[row.num_tokens_left - length],
         )
     except ConfigurationError as error:
         raise BackendError(f"the network gives no valid turn any probability: {error.message}") from error
     row.counts.log_partition += float(posterior.log_partition[0])
-    beliefs.probs[index, start:length] = posterior.marginals(log_probs[:, start:length])[0]
-    beliefs.entropies[index, start:length] = posterior.entropies[0].to(beliefs.entropies)
+    beliefs.probs[index, :length] = posterior.marginals(log_probs[:, :length])[0]
+    beliefs.entropies[index, :length] = posterior.entropies[0].to(beliefs.entropies)
     draw = posterior.sample(row.host_generator)[0]  # (l,)
-    beliefs.draw[index, start:length] = draw.to(beliefs.draw)
-    beliefs.is_tail[index, start + num_kept(draw.tolist(), row.end_ids, length - start) :] = True
+    beliefs.draw[index, :length] = draw.to(beliefs.draw)
+    beliefs.is_tail[index, num_kept(draw.tolist(), row.end_ids, length) :] = True
     beliefs.posteriors[index] = posterior
-
-
-def _check(beliefs: Beliefs, rows: Sequence[Row], denoiser: Denoiser) -> list[Tensor | None]:
-    """Have the causal encoder check the drafts of the rows that want it, and make what it agreed to certain.
-
-    Returns:
-        The canvas to commit for every row whose checked tokens are complete, ``(L,)`` each.
-    """
-    complete: list[Tensor | None] = [None] * len(rows)
-    for i, row in enumerate(rows):
-        if row.check is None or row.failure is not None:
-            continue
-        canvas = row.check_draft(_draft(beliefs, i, row), denoiser)
-        if canvas is not None:
-            padding = [0] * (beliefs.draw.shape[1] - len(canvas))  # behind the budget
-            complete[i] = torch.tensor(canvas + padding, device=beliefs.draw.device)  # (L,)
-        num_known = len(row.known)
-        known = torch.tensor(row.known, device=beliefs.draw.device)  # (num_known,)
-        beliefs.draw[i, :num_known] = known
-        beliefs.entropies[i] = torch.inf
-        beliefs.entropies[i, :num_known] = 0.0
-        beliefs.is_tail[i] = False
-        beliefs.probs[i, :num_known] = torch.nn.functional.one_hot(known, beliefs.probs.shape[-1]).to(beliefs.probs)
-    return complete
-
-
-def _draft(beliefs: Beliefs, index: int, row: Row) -> list[int]:
-    """The best canvas of a step, beginning with what is known."""
-    posterior = beliefs.posteriors[index]
-    rest = beliefs.argmax[index, len(row.known) :] if posterior is None else posterior.best()[0]  # (l,)
-    return row.known + rest.tolist()
 
 
 def _accept(beliefs: Beliefs, rows: Sequence[Row]) -> Tensor:
@@ -191,14 +160,11 @@ def _accept(beliefs: Beliefs, rows: Sequence[Row]) -> Tensor:
     return text | accept_by_entropy(beliefs.entropies.masked_fill(~beliefs.is_tail, torch.inf), bounds)  # (B, L)
 
 
-def _settle(beliefs: Beliefs, rows: Sequence[Row], checked: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """The canvas to commit for every row that stops, ``(L,)`` each; `checked` decides for the rows with a check."""
+def _settle(beliefs: Beliefs, rows: Sequence[Row]) -> list[Tensor | None]:
+    """The canvas to commit for every row that stops, ``(L,)`` each."""
     means, peaks = _text_entropies(beliefs)
     chosen: list[Tensor | None] = []
     for i, row in enumerate(rows):
-        if row.check is not None:
-            chosen.append(checked[i])
-            continue
         is_confident = means[i] < row.config.confidence_threshold
         posterior = beliefs.posteriors[i]
         is_sharp = posterior is not None and peaks[i] < row.config.confidence_threshold

@@ -1,0 +1,109 @@
+"""The packed pass computes what transformers' encoder and decoder compute, whoever shares the pass."""
+
+import pytest
+import torch
+
+from agentflow.backend.diffusion.denoiser import Denoiser
+from agentflow.backend.diffusion.packed import PackedDenoiser, Segment
+from agentflow.backend.diffusion.untrained import build_config, build_model
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A dense network with sliding and full layers of different head sizes, and norms that are not 1."""
+    return build_model(build_config(vocab_size=96, canvas_length=16, num_experts=0), scale=3.0)
+
+
+@pytest.fixture(scope="module")
+def own(model):
+    """The same network, packed."""
+    return PackedDenoiser(model)
+
+
+def tokens(length, salt=0):
+    """Some text."""
+    return [6 + (7 * i + 5 * salt + i * i) % 90 for i in range(length)]
+
+
+@pytest.mark.parametrize("chunks", [(10,), (60,), (10, 1, 1), (20, 16, 16, 5), (60, 16, 1)], ids=str)
+def test_reading_in_pieces_equals_transformers(model, own, chunks):
+    """Within and past the sliding window, hidden states agree, however the text is cut."""
+    stock = Denoiser(model)
+    expected_context, context = stock.open_context(), own.open_context()
+    for i, length in enumerate(chunks):
+        expected = stock.read_inplace(expected_context, tokens(length, i))
+        torch.testing.assert_close(own.read_inplace(context, tokens(length, i)), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("lengths", [(40,), (5, 40, 17), (9, 9)], ids=str)
+@pytest.mark.parametrize("has_signal", [False, True])
+def test_canvases_equal_those_of_transformers(model, own, lengths, has_signal):
+    """Canvases over contexts of any length give the logits of the stock decoder."""
+    stock = Denoiser(model)
+    generator = torch.Generator().manual_seed(0)
+    canvases = torch.randint(96, (len(lengths), 16), generator=generator)
+    signals = torch.randn(len(lengths), 16, 32, generator=generator) * has_signal
+    contexts, expected_contexts = [], []
+    for length in lengths:
+        contexts.append(own.open_context())
+        own.read_inplace(contexts[-1], tokens(length))
+        expected_contexts.append(stock.open_context())
+        stock.read_inplace(expected_contexts[-1], tokens(length))
+
+    logits = own.denoise(canvases, signals, own.stack(contexts))
+
+    expected = stock.denoise(canvases, signals, stock.stack(expected_contexts))
+    torch.testing.assert_close(logits, expected, **CLOSE)
+    assert expected.std() > 0.1
+
+
+def test_one_pass_does_what_many_do(model, own):
+    """A request that reads, one that reads and denoises and one that denoises share a pass and get what is theirs."""
+    stock = Denoiser(model)
+    canvas = torch.randint(96, (16,), generator=torch.Generator().manual_seed(3))
+    contexts = [own.open_context() for _ in range(3)]
+    for i, context in enumerate(contexts):
+        own.read_inplace(context, tokens(20 + i, i))
+
+    outcomes = own.run(
+        [
+            Segment(contexts[0], tokens(9, 7)),
+            Segment(contexts[1], tokens(5, 8), canvas),
+            Segment(contexts[2], (), canvas),
+        ]
+    )
+
+    for i, new in enumerate((tokens(9, 7), tokens(5, 8), [])):
+        context = stock.open_context()
+        stock.read_inplace(context, tokens(20 + i, i))
+        if new:
+            torch.testing.assert_close(outcomes[i].read[None], stock.read_inplace(context, new), **CLOSE)
+        if i:
+            expected = stock.denoise(canvas[None], torch.zeros(1, 16, 32), stock.stack([context]))
+            torch.testing.assert_close(own.logits(outcomes[i].canvas)[None], expected, **CLOSE)
+    assert outcomes[0].canvas is None
+    assert [context.num_tokens for context in contexts] == [29, 26, 22]
+
+
+def test_forks_and_crops_never_write_into_each_other(own):
+    """Whoever goes on from a shared beginning, in whatever order, reads what it would read alone."""
+    first = own.open_context()
+    own.read_inplace(first, tokens(30))
+    second = first.fork()
+    own.read_inplace(first, tokens(10, 1))
+    own.read_inplace(second, tokens(10, 2))
+    third = first.fork()
+    first.crop_inplace(33)
+    own.read_inplace(first, tokens(6, 3))
+
+    ways = {
+        first: tokens(30) + tokens(10, 1)[:3] + tokens(6, 3),
+        second: tokens(30) + tokens(10, 2),
+        third: tokens(30) + tokens(10, 1),
+    }
+    for context, ids in ways.items():
+        alone = own.open_context()
+        own.read_inplace(alone, ids)
+        torch.testing.assert_close(own.read_inplace(context, [50]), own.read_inplace(alone, [50]), **CLOSE)
