@@ -13,6 +13,7 @@ import typer
 
 from agentflow.cli.canonical import canonical_json
 from agentflow.cli.reading import read_json
+from agentflow.cli.tokens import read_vocabulary
 from agentflow.errors import InvalidSchemaError, SchemaError, UnsupportedSchemaError
 
 if TYPE_CHECKING:
@@ -67,20 +68,6 @@ def compile_schema(schema: Any, vocabulary: Vocabulary) -> Constraint:
     from agentflow.constraint import compile_constraint, json_grammar
 
     return compile_constraint(json_grammar(schema), vocabulary)
-
-
-def read_vocabulary(model: str) -> Vocabulary:
-    """Read the tokens of a model, and nothing else of it.
-
-    Raises:
-        ModelNotFoundError: There is no such model.
-    """
-    from transformers import AutoTokenizer
-
-    from agentflow.backend.diffusion.loader import find_checkpoint
-    from agentflow.constraint import Vocabulary
-
-    return Vocabulary.from_tokenizer(AutoTokenizer.from_pretrained(find_checkpoint(model)))
 
 
 def describe_error(error: SchemaError) -> str:
