@@ -26,7 +26,7 @@ from agentflow.constraint.graph import END, END_NODE, START_NODE, Control, Graph
 from agentflow.constraint.grounding import Grounding
 from agentflow.constraint.limits import CompileLimits, metered
 from agentflow.constraint.printers import Printer, Surface, Whitespace
-from agentflow.constraint.schema import SchemaTree
+from agentflow.constraint.trees import Trees
 from agentflow.constraint.values import Depth, Piece, TooLargeError, ValueWriter
 from agentflow.errors import ConfigurationError, UnsatisfiableSchemaError, UnsupportedSchemaError
 from agentflow.types import JsonSchema, OnUnsupported, ToolSpec
@@ -231,7 +231,7 @@ class _Builder:
         max_nodes: int | None,
         *,
         has_containers: bool,
-        trees: dict[tuple[int, bool], SchemaTree],
+        trees: Trees,
     ) -> None:
         self.graph = Graph()
         self._trees = trees
@@ -241,10 +241,7 @@ class _Builder:
 
     def write_schema(self, schema: JsonSchema | bool, options: _Options) -> Piece:
         """Write the values of a schema."""
-        tree = self._trees.get((id(schema), options.is_strict))
-        if tree is None:
-            tree = SchemaTree(schema, unchecked=options.unchecked, is_strict=options.is_strict)
-            self._trees[id(schema), options.is_strict] = tree
+        tree = self._trees.of(schema, unchecked=options.unchecked, is_strict=options.is_strict)
         max_recursion, max_depth, max_nodes = self._sizes
         writer = ValueWriter(
             tree, self.graph, options.printer, grounding=options.grounding, max_recursion=max_recursion,
@@ -344,12 +341,13 @@ def _build_graph(
 
 def _write_graph(write: Callable[[_Builder], None], limits: CompileLimits, *, has_containers: bool) -> _Builder:
     """Write the graph as deep as its soft size limit allows: first the full depth, then less and less."""
-    trees: dict[tuple[int, bool], SchemaTree] = {}
+    trees = Trees()
     for recursion, depth, size in _attempts(limits):
         builder = _Builder(recursion, depth, size, has_containers=has_containers, trees=trees)
         with suppress(TooLargeError):
             write(builder)
             builder.graph.place_containers()
+            trees.give_back()
             return builder
     raise AssertionError("the last attempt has no soft limit")
 
@@ -363,6 +361,13 @@ def _attempts(limits: CompileLimits) -> list[tuple[int, int, int | None]]:
 
 
 def _key(*parts: Any) -> str:
-    """Hash what a grammar is made of; the order of keys counts."""
-    text = json.dumps(parts, default=repr, ensure_ascii=False)
+    """Hash what a grammar is made of; the order of keys counts.
+
+    Raises:
+        UnsupportedSchemaError: A schema nests too deeply to be read.
+    """
+    try:
+        text = json.dumps(parts, default=repr, ensure_ascii=False)
+    except RecursionError as error:
+        raise UnsupportedSchemaError("schema", reason="it nests too deeply") from error
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
