@@ -55,6 +55,7 @@ class _Meter:
         self.num_until_look = 0  # asking for the time is dear on some systems
         self.num_states_left = limits.max_states
         self.deadline = time.thread_time() + limits.timeout_s
+        self.next_look = time.perf_counter() + limits.timeout_s
         self.keyword = "schema"
         self.pointer = ""
 
@@ -66,7 +67,16 @@ class _Meter:
         if self.num_until_look > 0:
             return
         self.num_until_look = _STATES_PER_LOOK
-        if time.thread_time() > self.deadline:
+        self.look()
+
+    def look(self) -> None:
+        """Look at the clock: at the thread's own only when the wall's says that it could be too late."""
+        now = time.perf_counter()
+        if now < self.next_look:
+            return
+        seconds_left = self.deadline - time.thread_time()
+        self.next_look = now + max(0.0, seconds_left)
+        if seconds_left < 0:
             self.refuse(f"compiling it took longer than {self.limits.timeout_s} s")
 
     def refuse(self, reason: str) -> None:
@@ -113,6 +123,17 @@ def spend(num_states: int = 1) -> None:
     meter = _METER.get()
     if meter is not None:
         meter.spend(num_states)
+
+
+def check_time() -> None:
+    """Look at the clock, in work that makes few states but may take long.
+
+    Raises:
+        UnsupportedSchemaError: The seconds are used up; names the keyword at work.
+    """
+    meter = _METER.get()
+    if meter is not None:
+        meter.look()
 
 
 def restore_states(num_left: int) -> None:

@@ -21,7 +21,7 @@ from agentflow.constraint.automaton import (
     minimise,
     subtract,
 )
-from agentflow.constraint.limits import spend
+from agentflow.constraint.limits import check_time, spend
 from agentflow.constraint.regex_syntax import (
     WORD,
     Alt,
@@ -121,6 +121,7 @@ class _Nfa:
         accepting: list[bool] = []
         for states, previous, at_start in order:
             spend()
+            check_time()
             closures = {w: self.close(states, (at_start, previous, w)) for w in sorted(set(words))}
             row = [-1] * len(starts)
             for column, is_word in enumerate(words):
@@ -139,6 +140,7 @@ class _Nfa:
         """Give, for each state, the targets by column."""
         columns: list[dict[int, list[int]]] = []
         for row in self.edges:
+            check_time()
             by_column: dict[int, list[int]] = {}
             for lo, hi, target in row:
                 for column in range(*np.searchsorted(starts, (lo, hi + 1)).tolist()):
