@@ -76,17 +76,18 @@ class Report:
 
 def print_report(report: Report, console: Console) -> None:
     """Print header, measures, solved tasks by kind, and the failures."""
-    console.print(measures_table(report))
-    console.print(kinds_table(report))
+    for part in ("", measures_table(report), "", kinds_table(report), ""):
+        console.print(part)
     for mode, records in report.modes.items():
         for record in records:
             if not record.is_solved:
                 line = f"{mode}: {record.task} (seed {record.seed}): {record.failure}"
                 console.print(line, style="dim", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
-    console.print("Intervals are 95 %: Wilson for rates, bootstrap over tasks for ratios of sums.", style="dim")
+    console.print("\nIntervals are 95 %: Wilson for rates, bootstrap over tasks for ratios of sums.", style="dim")
     for name, label in SHOWN.items():
         if name in FORMULAS:
-            console.print(f"{label} = {FORMULAS[name]}", style="dim", markup=False, highlight=False, soft_wrap=True)
+            line = f"{label} = {FORMULAS[name]}"
+            console.print(line, style="dim", markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def header_lines(report: Report, *, num_tasks: int) -> list[str]:
@@ -144,7 +145,9 @@ def _cell(name: str, summary: Summary) -> str:
 
 def _range(measure: Measure, *, is_percent: bool) -> str:
     low, high = measure.interval or (measure.value, measure.value)
-    return f"{100 * low:.0f}-{100 * high:.0f} %" if is_percent else f"{_short(low)} to {_short(high)}"
+    if is_percent:
+        return f"{100 * low:.0f}-{100 * high:.0f} %"
+    return f"{_short(low)}-{_short(high)}" if low >= 0 else f"{_short(low)} to {_short(high)}"
 
 
 def _short(value: float) -> str:

@@ -48,7 +48,7 @@ def bench(
 ) -> None:
     """Measure agents: tasks solved, valid calls, tokens per second, denoising steps, tokens per forward pass.
 
-    The last line is the same data as JSON.
+    Off a terminal the last line is the same data as JSON.
     """
     chosen, seed_numbers = _parse_modes(modes), _parse_seeds(seeds)
     from rich.console import Console
@@ -61,7 +61,8 @@ def bench(
     print_report(report, console)
     if json_path is not None:
         json_path.write_text(json.dumps(report.to_json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    typer.echo(json.dumps(report.to_json(has_records=False), ensure_ascii=False))
+    if not console.is_terminal:
+        typer.echo(json.dumps(report.to_json(has_records=False), ensure_ascii=False))
 
 
 def measure(

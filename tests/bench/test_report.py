@@ -56,7 +56,7 @@ def test_table_shows_counts_rates_and_intervals():
     text = printed()
     assert "2/3 (21-94 %)" in text
     assert "output tokens/s" in text
-    assert "20 (20 to 20)" in text
+    assert "20 (20-20)" in text
 
 
 def test_left_to_right_models_have_no_denoising_steps():
