@@ -268,7 +268,7 @@ class Agent(Generic[DepsT, OutputT]):
 
     def stream(
         self, task: str, **options: Unpack[RunOptions[DepsT]]
-    ) -> AbstractAsyncContextManager[RunStream[OutputT]]:
+    ) -> AbstractAsyncContextManager[RunStream[RunResult[OutputT]]]:
         """Run and iterate over the events as they happen; takes what `run` takes.
 
             async with agent.stream("...") as events:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Generic, TypeAlias, Unpack
 
 from agentflow.agent import Agent, Limits, Prices
 from agentflow.agent.limits import check_prices
 from agentflow.agent.models import ModelSource, find_backend
+from agentflow.agent.observer import EventObserver, tell_both
 from agentflow.agent.options import check_options
 from agentflow.agent.result import OutputT
+from agentflow.agent.stream import RunStream, open_stream
 from agentflow.agent.sync import run_blocking
 from agentflow.errors import ConfigurationError
 from agentflow.executor import Approver, Executor
@@ -138,6 +141,17 @@ class Planner(Generic[DepsT, OutputT]):
             ConfigurationError: An event loop is already running in this thread.
         """
         return run_blocking(partial(self.run, task, **options), name=self.name, task=task)
+
+    def stream(
+        self, task: str, **options: Unpack[PlanOptions[DepsT]]
+    ) -> AbstractAsyncContextManager[RunStream[PlanResult[OutputT]]]:
+        """Run and iterate over the events as they happen; see `Agent.stream`. Takes what `run` takes."""
+
+        def run(tell: EventObserver) -> Awaitable[PlanResult[OutputT]]:
+            options["on_event"] = tell_both(tell, options.get("on_event"))
+            return self.run(task, **options)
+
+        return open_stream(run)
 
     async def resume(
         self, run_id: str, journal: Journal, /, **options: Unpack[PlanOptions[DepsT]]

@@ -13,7 +13,16 @@ from agentflow.agent.result import OutputT
 from agentflow.executor import Approver
 from agentflow.journal import Journal
 from agentflow.tool.context import DepsT
-from agentflow.types import GenerationSettings, Message, Plan, Usage
+from agentflow.types import (
+    AssistantMessage,
+    GenerationSettings,
+    Message,
+    Plan,
+    ToolCall,
+    ToolMessage,
+    ToolResult,
+    Usage,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +46,16 @@ class PlanResult(Generic[OutputT]):
     num_replans: int
     duration_s: float
     run_id: str
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The calls of the steps that ran, in the order of the plan."""
+        return tuple(call for m in self.messages if isinstance(m, AssistantMessage) for call in m.tool_calls)
+
+    @property
+    def results(self) -> tuple[ToolResult, ...]:
+        """The results of `calls`, in the same order."""
+        return tuple(result for m in self.messages if isinstance(m, ToolMessage) for result in m.results)
 
 
 class PlanOptions(TypedDict, Generic[DepsT], total=False):

@@ -13,6 +13,7 @@ asked for. A run without an observer makes no telemetry and pays nothing for it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +27,8 @@ from agentflow.events import (
     TurnStarted,
     TurnWritten,
 )
-from agentflow.types import Usage
+from agentflow.telemetry.redaction import redact
+from agentflow.types import JsonValue, Usage
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -86,7 +88,8 @@ class Telemetry:
         Args:
             tracer_provider: Where spans go; the process-wide one if not given.
             meter_provider: Where metrics go; the process-wide one if not given.
-            has_content: Record arguments and results of calls, which may hold personal data.
+            has_content: Record arguments and results of calls, which may hold personal data; what is called or
+                looks like a secret is taken out, see `redact`.
 
         Raises:
             MissingDependencyError: The OpenTelemetry API is not installed.
@@ -143,7 +146,7 @@ class Telemetry:
     def _start_call(self, event: CallRunning) -> None:
         attributes = {**self._describe(event, "execute_tool"), TOOL_NAME: event.call.name, TOOL_CALL_ID: event.call.id}
         if self._has_content:
-            attributes[TOOL_ARGUMENTS] = str(dict(event.call.arguments))
+            attributes[TOOL_ARGUMENTS] = _show(dict(event.call.arguments))
         self._start(_call_key(event), f"execute_tool {event.call.name}", self._spans.get((event.run_id,)), attributes)
 
     def _end_call(self, event: CallFinished) -> None:
@@ -151,7 +154,7 @@ class Telemetry:
         outcome: dict[str, Any] = {ERROR_TYPE: "tool_error"} if event.result.is_error else {}
         self._record("gen_ai.execute_tool.duration", event.duration_s, {**labels, **outcome})
         if self._has_content:
-            outcome[TOOL_RESULT] = str(event.result.content)
+            outcome[TOOL_RESULT] = _show(event.result.content)
         self._end(_call_key(event), outcome, is_error=event.result.is_error)
 
     def _end_run(self, event: RunFinished) -> None:
@@ -186,6 +189,11 @@ class Telemetry:
 
     def _record(self, name: str, value: float, attributes: dict[str, Any]) -> None:
         self._histograms[name].record(value, attributes=attributes)
+
+
+def _show(content: JsonValue) -> str:
+    safe = redact(content)
+    return safe if isinstance(safe, str) else json.dumps(safe, ensure_ascii=False)
 
 
 def _turn_key(event: Event) -> tuple[str, ...]:
