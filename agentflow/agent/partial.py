@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict, is_typeddict
 
 from agentflow.agent.draft_json import DraftReader, find_places
+from agentflow.errors import OutputValidationError
 from agentflow.output import OutputType
 from agentflow.types import Draft, JsonSchema, JsonValue
 
@@ -43,6 +44,7 @@ class PartialOutput:
         """Make it for one turn of a run whose output is of `output_type`, which is not text."""
         assert output_type.schema is not None  # noqa: S101 # text has no parts
         self._reader = DraftReader(find_places(output_type.schema))
+        self._output_type = output_type
         self._validate = _make_validator(output_type)
         self._last_value: JsonValue = None
 
@@ -52,7 +54,10 @@ class PartialOutput:
         if value in _EMPTY or value == self._last_value:
             return NOTHING
         self._last_value = value
-        return self._validate(value)
+        try:
+            return self._output_type.validate(value)
+        except OutputValidationError:  # something is missing
+            return self._validate(value)
 
 
 def _make_validator(output_type: OutputType[Any]) -> Any:
