@@ -1,0 +1,50 @@
+"""The simulated worlds: tasks are reproducible, their reference solves them, and a slip is noticed."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentflow.embedded.simulated import WORLDS, make_simulated_task
+from agentflow.errors import ConfigurationError
+from agentflow.types import ToolCall
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("num_calls", [3, 8, 40])
+def test_the_reference_solves_the_task(world, num_calls):
+    """Running the reference calls in a fresh world reaches the goal; leaving out the last change does not."""
+    task = make_simulated_task(world, num_calls=num_calls, seed=5)
+    assert num_calls <= len(task.reference) <= num_calls + 25
+    opened = task.open()
+    assert all(not opened.run(call).is_error for call in task.reference)
+    assert task.find_failure(opened, dict(task.answer)) == ""
+    assert "answer" in task.find_failure(opened, {})
+    if task.before.state() != task.goal:
+        assert task.find_failure(task.open(), dict(task.answer))
+
+
+def test_equal_seeds_give_equal_tasks():
+    """A task follows from world, length and seed."""
+    first, again = (make_simulated_task("shop", num_calls=6, seed=2) for _ in range(2))
+    assert (first.prompt, first.reference) == (again.prompt, again.reference)
+    assert first.prompt != make_simulated_task("shop", num_calls=6, seed=3).prompt
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_tools_are_declared_and_refuse_what_is_not_there(world):
+    """Every tool has a described schema; a wrong name or argument is a result, never an exception."""
+    task = make_simulated_task(world, num_calls=3, seed=1)
+    assert all(spec.description and spec.parameters["properties"] for spec in task.specs)
+    opened = task.open()
+    for spec in task.specs:
+        assert opened.run(ToolCall("1", spec.name, {})).is_error
+    assert opened.run(ToolCall("1", "no_such_tool", {})).is_error
+    assert opened.state() == task.before.state()
+
+
+def test_a_world_or_a_length_that_there_is_not_is_refused():
+    """The message names what there is."""
+    with pytest.raises(ConfigurationError, match="files"):
+        make_simulated_task("moon", num_calls=3, seed=0)
+    with pytest.raises(ConfigurationError, match="40"):
+        make_simulated_task("files", num_calls=41, seed=0)
