@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from trio.testing import MockClock
 from typing_extensions import TypedDict
 
-from agentflow.agent import Agent, Limits, derive_seed
+from agentflow.agent import Agent, Limits, Prices, derive_seed
 from agentflow.backend.scripted import ScriptedBackend, call
 from agentflow.errors import (
     BackendError,
@@ -19,7 +19,8 @@ from agentflow.errors import (
     OutputValidationError,
     TruncatedOutputError,
 )
-from agentflow.tool import RunContext, tool
+from agentflow.journal import Journal
+from agentflow.tool import File, RunContext, tool
 from agentflow.types import (
     AssistantMessage,
     Generation,
@@ -382,3 +383,72 @@ async def test_approval_reaches_the_tools():
     agent = Agent(ScriptedBackend([call("send", text="a"), "ok"] * 2), tools=[send], approve=lambda _c, _t: False)
     assert (await agent.run("go")).results[0].is_error
     assert (await agent.run("go", approve=lambda _c, _t: True)).results[0].content == "sent a"
+
+
+PRICES = Prices(input=1_000_000, output=2_000_000, cached_input=500_000, request=10)
+
+
+def test_prices_count_tokens_and_requests():
+    """Per million tokens, cached ones apart; a request has a price of its own."""
+    usage = Usage(requests=2, input_tokens=10, cached_input_tokens=4, output_tokens=3)
+    assert PRICES.cost(usage) == 6 * 1 + 4 * 0.5 + 3 * 2 + 2 * 10
+    with pytest.raises(ConfigurationError, match="must not be negative"):
+        Prices(input=-1, output=0)
+
+
+async def test_cost_is_counted_and_bounded():
+    """A run that has cost as much as it may writes no further turn."""
+    prices, replies = Prices(input=0, output=0, request=1), [call("get_weather", city="x" * i) for i in range(9)]
+    agent = Agent(ScriptedBackend(replies), tools=[get_weather], prices=prices, limits=Limits(max_cost=3))
+    with pytest.raises(LimitExceededError, match="no output for 3; max_cost=3") as caught:
+        await agent.run("go")
+    assert caught.value.limit == "max_cost"
+    result = await Agent(ScriptedBackend(["done"]), prices=prices).run("go")
+    assert result.usage.cost == 1
+
+
+def test_cost_without_prices_cannot_be_bounded():
+    """A bound that could never be reached is a mistake."""
+    with pytest.raises(ConfigurationError, match="needs prices"):
+        Agent(ScriptedBackend([]), limits=Limits(max_cost=1))
+    with pytest.raises(ConfigurationError, match="needs prices"):
+        Agent(ScriptedBackend([])).run_sync("go", limits=Limits(max_cost=1))
+
+
+@pytest.mark.parametrize("kind", [MalformedOutputError, TruncatedOutputError])
+async def test_turn_that_cannot_be_read_is_paid_for(kind):
+    """Its tokens count, it stands in the conversation, and the model is told what is wrong."""
+    error = kind("no call and no answer", text="call:look{")
+    error.usage = Usage(requests=1, output_tokens=7)
+    result = await Agent(ScriptedBackend([error, "done"])).run("go")
+    assert result.usage.requests == 2
+    assert result.usage.output_tokens == 7 + 1
+    assert result.messages[1] == AssistantMessage("call:look{")
+    assert "no call and no answer" in result.messages[2].text
+
+
+async def test_files_are_results(tmp_path):
+    """The model is told name, kind, size and text; the caller gets the path, also from the journal."""
+
+    @tool
+    async def export(name: str) -> File:
+        (tmp_path / name).write_bytes(b"a;b\n1;\xff\n" if name.endswith("csv") else b"\x89PNG\x00")
+        return File(tmp_path / name)
+
+    @tool
+    async def lose() -> File:
+        return File(tmp_path / "nowhere.txt")
+
+    turn = [call("export", name="table.csv"), call("export", name="plot.png"), call("lose")]
+    with Journal(":memory:") as journal:
+        agent = Agent(ScriptedBackend([turn, "done"]), tools=[export, lose])
+        result = await agent.run("go", journal=journal, run_id="r")
+        again = await agent.resume("r", journal)
+    table, plot, lost = result.results
+    assert table.content["file"] == "table.csv"
+    assert (table.content["media_type"], table.content["size_bytes"]) == ("text/csv", 8)
+    assert table.content["text"] == "a;b\n1;\ufffd\n"
+    assert plot.content == {"file": "plot.png", "media_type": "image/png", "size_bytes": 5}
+    assert lost.is_error
+    assert "cannot be read" in lost.content
+    assert result.files == again.files == (tmp_path / "table.csv", tmp_path / "plot.png")

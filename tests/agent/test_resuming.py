@@ -5,7 +5,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from agentflow.agent import Agent, Limits
+from agentflow.agent import Agent, Limits, Prices
 from agentflow.backend.scripted import ScriptedBackend, call
 from agentflow.errors import BackendError, ConfigurationError, JournalError, LimitExceededError
 from agentflow.events import CallFinished, CallRunning, RunStarted, TurnWritten
@@ -312,3 +312,59 @@ async def test_nested_run_goes_on_inside_its_caller(tmp_path):
     assert sent == ["one"]
     assert result.results[0].content == "worked"
     assert result.output == "done"
+
+
+async def test_retry_unknown_reaches_nested_runs(tmp_path):
+    """What the caller allows for the run it allows for the runs inside it."""
+    for retry_unknown, expected in ((True, "up"), (False, "It is unknown")):
+        attempts = []
+
+        @tool
+        async def launch() -> str:
+            attempts.append(1)  # noqa: B023 # used up within its round
+            if len(attempts) == 1:  # noqa: B023 # the same
+                raise Killed
+            return "up"
+
+        def say_result(request):
+            return call("launch") if len(request.messages) == 1 else request.messages[-1].results[0].content
+
+        worker = Agent(ScriptedBackend(say_result), name="worker", tools=[launch])
+        chief = Agent(ScriptedBackend([call("worker", task="go"), "done"]), tools=[worker.as_tool()])
+        with Journal(tmp_path / f"{retry_unknown}.db") as journal:
+            with pytest.raises(Killed):
+                await chief.run("go", journal=journal, run_id="r")
+            result = await chief.resume("r", journal, retry_unknown=retry_unknown)
+        assert result.results[0].content.startswith(expected)
+
+
+async def test_cost_of_nested_runs_survives():
+    """The usage of a resumed run is that of an undisturbed one, what nested runs cost included."""
+    worker = Agent(ScriptedBackend(lambda _: "worked"), name="worker", prices=Prices(input=1, output=1, request=2))
+
+    def make_chief(*replies):
+        return Agent(ScriptedBackend(replies), tools=[worker.as_tool()], prices=Prices(input=0, output=0, request=1))
+
+    calm = await make_chief(call("worker", task="go"), "done").run("go")
+    with Journal(":memory:") as journal:
+        with pytest.raises(BackendError):
+            await make_chief(call("worker", task="go"), BackendError("lost")).run("go", journal=journal, run_id="r")
+        result = await make_chief("done").resume("r", journal)
+    assert result.usage.requests == calm.usage.requests == 3
+    assert result.usage.cost == calm.usage.cost == pytest.approx(4, abs=1e-3)
+
+
+async def test_replay_tells_nested_runs_where_they_happened():
+    """The journal gives the very events that observers saw, those of nested runs between those of their caller."""
+    told = []
+    worker = Agent(ScriptedBackend(lambda _: "worked"), name="worker")
+    chief = Agent(
+        ScriptedBackend([[call("worker", task="a"), call("worker", task="b")], "done"]), tools=[worker.as_tool()]
+    )
+    with Journal(":memory:") as journal:
+        await chief.run("go", journal=journal, run_id="r", on_event=told.append)
+        await chief.run("other", journal=journal, run_id="r2", model=ScriptedBackend(["x"]))
+        assert list(journal.replay("r")) == told
+        with pytest.raises(JournalError, match="holds no run"):
+            journal.replay("nope")
+    assert {e.run_id for e in told} == {"r", "r.call_0", "r.call_1"}

@@ -9,9 +9,10 @@ from agentflow.backend.scripted import ScriptedBackend, call
 from agentflow.errors import BackendError, ConfigurationError, LimitExceededError
 from agentflow.events import RunFinished
 from agentflow.journal import Journal
+from agentflow.planner import Planner
 from agentflow.runner import Assignment, Runner
 from agentflow.tool import tool
-from agentflow.types import GenerationSettings
+from agentflow.types import GenerationSettings, UserMessage
 
 pytestmark = pytest.mark.anyio
 
@@ -209,3 +210,75 @@ def test_from_sync_code():
     """A fleet runs without async code around it."""
     (outcome,) = Runner().run_all_sync([Assignment(agent=_make_agent(), task="1")])
     assert outcome.output == "counted to 1"
+
+
+async def test_planners_run_beside_agents():
+    """A planner is assigned like an agent; its outcome holds its plan, and its cost counts."""
+    script = {"steps": [{"goal": "g", "tool": "step", "needs": []}]}
+
+    def reply(request):
+        if request.tool_choice == "step":
+            return call("step", number=4)
+        return script if request.output_schema is not None else "planned"
+
+    planner = Planner(ScriptedBackend(reply), tools=[step], name="planner")
+    runner = Runner(seed=3)
+    outcomes = await runner.run_all([Assignment(agent=planner, task="go"), Assignment(agent=_make_agent(), task="1")])
+    assert [o.output for o in outcomes] == ["planned", "counted to 1"]
+    assert outcomes[0].result.plan.steps[0].result == 4
+    assert runner.statistics().usage.requests == 3 + 2
+    with pytest.raises(ConfigurationError, match="takes no history"):
+        Assignment(agent=planner, task="go", history=[UserMessage("x")])
+
+
+async def test_fleet_of_agents_and_planners_goes_on_after_a_stop():
+    """A fresh runner finds plans that did not end by the name of their planner; nested questions are none of these."""
+    is_broken = True
+
+    def reply(request):
+        if request.tool_choice == "step":
+            return call("step", number=4)
+        if request.output_schema is not None:
+            return {"steps": [{"goal": "g", "tool": "step", "needs": []}]}
+        return BackendError("lost") if is_broken else "planned"
+
+    planner = Planner(ScriptedBackend(reply), tools=[step], name="planner")
+    with Journal(":memory:") as journal:
+        (first,) = await Runner(journal=journal).run_all([Assignment(agent=planner, task="go", run_id="p")])
+        assert not first.is_successful
+        is_broken = False
+        (resumed,) = await Runner(journal=journal).resume_all([planner])
+        assert resumed.output == "planned"
+        assert await Runner(journal=journal).resume_all([planner]) == ()
+
+
+async def test_cancelled_fleet_leaves_no_task_behind():
+    """Agents in tools, nested agents and plans, cancelled in the middle: all of their tasks are gone."""
+    running, ended = [], []
+
+    @tool
+    async def hang(number: int) -> None:
+        running.append(number)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(number)
+
+    many = [call("hang", number=i) for i in range(3)]
+    worker = Agent(ScriptedBackend(lambda _: many), tools=[hang], name="worker")
+    chief = Agent(ScriptedBackend(lambda _: [call("worker", task="a"), *many]), tools=[worker.as_tool(), hang])
+
+    def plan(request):
+        if request.tool_choice != "none":
+            return call(request.tool_choice, **({"task": "a"} if request.tool_choice == "worker" else {"number": 1}))
+        return {"steps": [{"goal": "g", "tool": name, "needs": []} for name in ("worker", "hang", "hang")]}
+
+    planner = Planner(ScriptedBackend(plan), tools=[worker, hang])
+    before = anyio.get_running_tasks()
+    async with anyio.create_task_group() as group:
+        group.start_soon(Runner().run_all, [Assignment(agent=a, task="go") for a in (chief, worker, planner)])
+        while len(running) < 6 + 3 + 5:
+            await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    assert sorted(ended) == sorted(running)
+    assert {task.id for task in anyio.get_running_tasks()} == {task.id for task in before}
