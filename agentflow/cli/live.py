@@ -16,7 +16,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from agentflow.cli.views import View, canvas_panel, rejection_text, step_text
+from agentflow.cli.views import View, canvas_panel, plan_lines, rejection_text, step_text
 from agentflow.events import (
     CallFinished,
     CallProgressed,
@@ -24,6 +24,7 @@ from agentflow.events import (
     DraftUpdated,
     Event,
     OutputRejected,
+    PlanUpdated,
     TurnStarted,
     UsageUpdated,
 )
@@ -129,6 +130,9 @@ class LiveView(View):
             self._console.print(step_text(self._num_steps, event))
         elif isinstance(event, OutputRejected):
             self._console.print(rejection_text(event))
+        elif isinstance(event, PlanUpdated):
+            for line in plan_lines(event):
+                self._console.print(f" {line}", markup=False, highlight=False, no_wrap=True, overflow="ellipsis")
         self._refresh()
 
     def _refresh(self) -> None:

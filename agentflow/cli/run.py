@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agentflow.cli.asking import ApprovalMode
     from agentflow.cli.session import Outcome
     from agentflow.journal import Journal
+    from agentflow.planner import Planner
     from agentflow.types import Message
 
 JOURNAL_VARIABLE = "AGENTFLOW_JOURNAL"
@@ -67,6 +68,8 @@ def run(
     Ctrl-C stops the run in good order; with --journal it can be resumed.
     """
     found, text = load_agent(agent), _read_task(task, resume=resume, journal=journal)
+    if text is None and resume is None and _is_planner(found):
+        raise ConfigurationError("a planner does single tasks and cannot chat", hint="give it a task")
     if retry_unknown and resume is None:
         raise ConfigurationError("--retry-unknown only goes with --resume")
     from rich.console import Console
@@ -100,7 +103,7 @@ class Desk:
     """Where a person runs an agent: the agent, the terminal and the journal.
 
     Attributes:
-        agent: The agent.
+        agent: The agent, or a planner, which does single tasks only.
         reference: What the person calls it.
         console: For people; the error stream when the standard output is for programs.
         journal: Where runs are recorded, if anywhere.
@@ -112,7 +115,7 @@ class Desk:
         is_live: Whether canvases are shown while they settle.
     """
 
-    agent: Agent[Any, Any]
+    agent: Agent[Any, Any] | Planner[Any, Any]
     reference: str
     console: Console
     journal: Journal | None = None
@@ -122,6 +125,11 @@ class Desk:
     deps: Any = None
     is_json: bool = False
     is_live: bool = True
+
+    @property
+    def has_approver(self) -> bool:
+        """Whether the agent knows itself who decides on calls."""
+        return getattr(self.agent, "approver", None) is not None
 
     def run(self, task: str, *, history: tuple[Message, ...] = ()) -> Outcome:
         """Have the agent do a task.
@@ -133,7 +141,9 @@ class Desk:
         settings = self.agent.settings
         if self.seed is not None:
             settings = replace(settings, seed=self.seed)
-        options: RunOptions[Any] = {"settings": settings, "history": history}
+        options: RunOptions[Any] = {"settings": settings}
+        if history:
+            options["history"] = history
         if self.journal is not None:
             options["run_id"] = uuid.uuid4().hex[:12]
         return self._run(task, options)
@@ -158,7 +168,7 @@ class Desk:
 
         view = view_for(self.console, is_live=self.is_live, is_json=self.is_json)
         options["journal"], options["deps"] = self.journal, self.deps
-        mode = self.approval or (None if self.agent.approver else _default_approval())
+        mode = self.approval or (None if self.has_approver else _default_approval())
         if mode is not None:
             options["approve"] = make_approver(mode, self.console, [view])
         try:
@@ -195,21 +205,28 @@ class Desk:
             outcome.print(self.console)
 
 
-def load_agent(reference: str) -> Agent[Any, Any]:
-    """Import an agent.
+def load_agent(reference: str) -> Agent[Any, Any] | Planner[Any, Any]:
+    """Import an agent or a planner.
 
     Raises:
-        ConfigurationError: The reference leads nowhere, or to something that is no agent.
+        ConfigurationError: The reference leads nowhere, or to something that is neither.
     """
     from agentflow.agent import Agent
+    from agentflow.planner import Planner
 
     found = load_object(reference)
-    if not isinstance(found, Agent):
+    if not isinstance(found, (Agent, Planner)):
         raise ConfigurationError(
             f"{reference!r} is a {type(found).__name__}, not an Agent",
-            hint="name a module-level variable that holds an Agent",
+            hint="name a module-level variable that holds an Agent or a Planner",
         )
     return found
+
+
+def _is_planner(found: object) -> bool:
+    from agentflow.planner import Planner
+
+    return isinstance(found, Planner)
 
 
 def _read_task(task: str | None, *, resume: str | None, journal: Path | None) -> str | None:

@@ -81,7 +81,7 @@ def replay(
     journal: JournalPath,
     has_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
 ) -> None:
-    """Tell the events of a run again, as they happened, without touching model or tools."""
+    """Tell the events of a run and of those inside it again, as they happened, without touching model or tools."""
     with open_journal(journal, is_new=False) as opened:
         record = find_run(opened, run_id)
         if not has_json:
@@ -92,7 +92,7 @@ def replay(
         from agentflow.cli.views import JsonView
 
         view = JsonView()
-        for event in opened.events(record.run_id):
+        for event in opened.replay(record.run_id):
             view.show(event)
 
 
@@ -184,9 +184,10 @@ def _print_head(record: RunRecord, console: Console) -> None:
 def _tell_again(record: RunRecord, journal: Journal, console: Console) -> None:
     from agentflow.cli.views import replay_lines
 
-    for event in journal.events(record.run_id):
+    for event in journal.replay(record.run_id):
+        depth = event.run_id.count(".") - record.run_id.count(".")
         for line in replay_lines(event):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print("    " * depth + line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _whole(record: RunRecord, journal: Journal) -> dict[str, Any]:
@@ -194,5 +195,5 @@ def _whole(record: RunRecord, journal: Journal) -> dict[str, Any]:
     from agentflow.cli.views import event_object
 
     messages = [{"kind": type(message).__name__, **dataclasses.asdict(message)} for message in record.messages]
-    events = [event_object(event) for event in journal.events(record.run_id)]
+    events = [event_object(event) for event in journal.replay(record.run_id)]
     return {**describe(record), "messages": messages, "events": events}

@@ -23,8 +23,9 @@ from agentflow.events import Event
 from agentflow.types import Message, Usage
 
 if TYPE_CHECKING:
-    from agentflow.agent import Agent, Loop
+    from agentflow.agent import Agent
     from agentflow.agent.options import RunOptions
+    from agentflow.planner import Planner
 
 
 class RunStopped(Stopped):
@@ -99,12 +100,16 @@ def view_for(console: Console, *, is_live: bool, is_json: bool = False) -> View:
 
 
 def run_and_show(
-    agent: Agent[Any, Any], task: str, *, views: Sequence[View], options: RunOptions[Any] | None = None
+    agent: Agent[Any, Any] | Planner[Any, Any],
+    task: str,
+    *,
+    views: Sequence[View],
+    options: RunOptions[Any] | None = None,
 ) -> Outcome:
-    """Run an agent and show what happens.
+    """Run an agent or a planner and show what happens.
 
     Args:
-        agent: The agent.
+        agent: Who works.
         task: What it shall do.
         views: Told every event; opened and closed here.
         options: Of the run.
@@ -118,12 +123,11 @@ def run_and_show(
     """
     import anyio
 
-    loops: list[Loop[Any]] = []
+    loops: list[Any] = []
 
     async def work() -> Outcome:
-        given: RunOptions[Any] = options if options is not None else {}
-        given["on_event"] = _Teller(views)
-        loop = await agent.prepare(task, **given)
+        given: Any = {**(options or {}), "on_event": _Teller(views)}
+        loop: Any = await agent.prepare(task, **given)
         loops.append(loop)
         result = await loop.run()
         return Outcome(
@@ -140,7 +144,8 @@ def run_and_show(
                 stack.enter_context(view)
             return anyio.run(run_until_stopped, work)
     except Stopped as stopped:
-        raise RunStopped(stopped, loops[0].transcript.show() if loops else ()) from stopped
+        transcript = getattr(loops[0], "transcript", None) if loops else None  # a planner has none
+        raise RunStopped(stopped, transcript.show() if transcript else ()) from stopped
 
 
 class _Teller:

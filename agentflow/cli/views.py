@@ -188,7 +188,15 @@ def event_lines(event: Event, *, is_ascii: bool = False) -> list[str]:
         return [f"  call   {call_text(event.call)}", f"  {verdict:6s} {result_text(event.result)}"]
     if isinstance(event, OutputRejected):
         return [f"  answer rejected: {event.problem}"]
-    return []
+    return plan_lines(event) if isinstance(event, PlanUpdated) else []
+
+
+def plan_lines(event: PlanUpdated) -> list[str]:
+    """Write a plan that was made or made anew; how its steps end is told by their calls."""
+    from agentflow.planner import plan_as_text
+
+    _, *lines = plan_as_text(event.plan).splitlines()
+    return ["plan", *(f"  {line}" for line in lines)] if event.is_revised else []
 
 
 def replay_lines(event: Event) -> list[str]:
@@ -197,8 +205,6 @@ def replay_lines(event: Event) -> list[str]:
         return [f"turn {event.turn}"]
     if isinstance(event, TurnWritten) and event.message.tool_calls and event.message.text.strip():
         return [f"  says   {compact(event.message.text)}"]
-    if isinstance(event, PlanUpdated):
-        return [f"  plan   {step.state:7s} {step.id} {step.tool}" for step in event.plan.steps]
     if isinstance(event, OutputReady):
         return [f"  answer {event.output if isinstance(event.output, str) else compact(event.output)}"]
     if isinstance(event, RunFinished):

@@ -10,6 +10,7 @@ from agentflow.cli.app import main
 MODULE = '''
 from agentflow import Agent, GenerationSettings, RunContext, ScriptedBackend, tool
 from agentflow.backend.scripted import call
+from agentflow.planner import Planner
 
 @tool
 def double(number: int) -> int:
@@ -47,6 +48,9 @@ def owner(context: RunContext[str]) -> str:
 
 owned = Agent(ScriptedBackend([call("owner"), "Done."]), tools=[owner])
 make_owner = lambda: "Ann"
+plan = {"steps": [{"goal": "first", "tool": "double", "needs": []}, {"goal": "second", "tool": "double", "needs": []}]}
+turns = [plan, call("double", number=1), call("double", number=2), "Two and four."]
+planner = Planner(ScriptedBackend(turns), tools=[double])
 '''
 
 
@@ -201,3 +205,22 @@ def test_options_that_do_not_go_together_are_usage_errors(options, part, capsys,
     assert main(["run", "my_agents:doubler", *options]) == 2
     assert part in capsys.readouterr().err
     assert not sys.modules["my_agents"].script.requests
+
+
+@pytest.mark.usefixtures("agents")
+def test_a_planner_shows_its_plan(capsys):
+    """A planner is run as an agent is; its plan is printed once, before its calls."""
+    assert main(["run", "my_agents:planner", "Double 1 and 2.", "--journal", "runs.sqlite"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("○ s1 double(…) - first") == 1
+    assert printed.index("○ s2") < printed.index("call   double(number=1)")
+    assert "Two and four." in printed.splitlines()
+    assert main(["runs", "list", "--journal", "runs.sqlite"]) == 0
+    assert "planner\tdone" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("agents")
+def test_a_planner_does_not_chat(capsys):
+    """Without a task there is nothing to plan."""
+    assert main(["run", "my_agents:planner"]) == 2
+    assert "cannot chat" in capsys.readouterr().err

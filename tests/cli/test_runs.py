@@ -112,3 +112,16 @@ def test_what_is_not_there_is_a_clear_usage_error(arguments, part, capsys):
     """The message names what is there instead."""
     assert main(["runs", *arguments]) == 2
     assert part in capsys.readouterr().err
+
+
+def test_runs_inside_a_run_are_told_where_they_happened(tmp_path, capsys):
+    """What a nested agent did stands between the call that started it and its result, further in."""
+    path = tmp_path / "nested.sqlite"
+    inner = Agent(ScriptedBackend([call("double", number=4), "Eight."]), tools=[double], name="inner")
+    outer = Agent(ScriptedBackend([call("inner", task="Double 4."), "It is eight."]), tools=[inner.as_tool()])
+    with Journal(path) as opened:
+        outer.run_sync("Ask.", journal=opened, run_id="outer-run")
+    assert main(["runs", "show", "outer-run", "--journal", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    nested = lines.index("      call   double(number=4)")
+    assert nested < lines.index('  call   inner(task="Double 4.")') < lines.index("  answer It is eight.")
