@@ -14,6 +14,7 @@ from typing import Any
 from agentflow import protocol
 from agentflow.backend.diffusion.loader import Checkpoint
 from agentflow.constraint import Constraint, Grounding, Vocabulary, check_budget, compile_constraint, turn_grammar
+from agentflow.constraint.grounded import mentions_span
 from agentflow.constraint.judge import find_problem
 from agentflow.errors import ContextLengthError, MalformedOutputError, TruncatedOutputError
 from agentflow.types import (
@@ -23,9 +24,18 @@ from agentflow.types import (
     GenerationRequest,
     JsonValue,
     Message,
+    SystemMessage,
     ToolMessage,
     Usage,
+    UserMessage,
 )
+
+_ROLES: dict[type, str] = {
+    SystemMessage: "system",
+    UserMessage: "user",
+    AssistantMessage: "assistant",
+    ToolMessage: "tool",
+}
 
 
 class TurnCodec:
@@ -136,12 +146,22 @@ class TurnCodec:
             tool_choice=request.tool_choice,
             is_parallel=settings.is_parallel,
             output_schema=request.output_schema,
-            grounding=Grounding(tuple(grounding_texts(request.messages))) if self.is_grounded(request) else None,
+            grounding=self._grounding(request),
             on_unsupported=settings.on_unsupported,
         )
         constraint = compile_constraint(grammar, self.vocabulary)
         check_budget(constraint, constraint.start_state, num_tokens)
         return constraint
+
+    def _grounding(self, request: GenerationRequest) -> Grounding | None:
+        """The texts that may be copied, where the request or one of its schemas asks for them."""
+        is_default = self.is_grounded(request)
+        schemas = [request.output_schema, *(tool.parameters for tool in request.tools)]
+        if not is_default and not any(map(mentions_span, schemas)):
+            return None
+        sources = [(text, message) for message in request.messages for text in grounding_texts((message,))]
+        roles = tuple(_ROLES[type(message)] for _, message in sources)
+        return Grounding(tuple(text for text, _ in sources), roles, is_default=is_default)
 
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
         """The text of each token; a character that is spread over several tokens stands with the last of them."""

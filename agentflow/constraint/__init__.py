@@ -25,6 +25,7 @@ from agentflow.constraint.limits import CompileLimits
 if TYPE_CHECKING:
     from agentflow.constraint.compiled import Constraint, check_budget, compile_constraint
     from agentflow.constraint.grammar import Grammar, call_grammar, json_grammar, turn_grammar
+    from agentflow.constraint.grounded import Grounded, Span
     from agentflow.constraint.grounding import Grounding
     from agentflow.constraint.processor import SchemaLogitsProcessor
     from agentflow.constraint.schema_automaton import SchemaAutomaton, compile_schema
@@ -35,10 +36,12 @@ __all__ = [
     "CompileLimits",
     "Constraint",
     "Grammar",
+    "Grounded",
     "Grounding",
     "Posterior",
     "SchemaAutomaton",
     "SchemaLogitsProcessor",
+    "Span",
     "Vocabulary",
     "call_grammar",
     "check_budget",
@@ -57,6 +60,8 @@ _HOMES = {
     "call_grammar": "grammar",
     "json_grammar": "grammar",
     "turn_grammar": "grammar",
+    "Grounded": "grounded",
+    "Span": "grounded",
     "Grounding": "grounding",
     "SchemaLogitsProcessor": "processor",
     "SchemaAutomaton": "schema_automaton",

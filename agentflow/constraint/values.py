@@ -9,14 +9,15 @@ to be written). Leaving the border literals open lets a closing quote, a comma a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from agentflow.constraint.fragment import SlotSpec
 from agentflow.constraint.free import ENTRIES
 from agentflow.constraint.graph import ContainerPlace, Graph, Run, concat
+from agentflow.constraint.grounded import KEYWORD as GROUNDED_KEYWORD
+from agentflow.constraint.grounded import Span, read_span
 from agentflow.constraint.grounding import Grounding, SpanSpec
 from agentflow.constraint.numbers import number_text
 from agentflow.constraint.printers import Printer
@@ -106,12 +107,6 @@ class ValueWriter:
         self._has_containers = has_containers and printer.has_bounded_layout and grounding is None
         self.is_cut = False
 
-    @cached_property
-    def _spans(self) -> SpanSpec | None:
-        if self.grounding is None or not self.grounding.lines:
-            return None
-        return SpanSpec(self.grounding.lines, self.printer.style)
-
     def add_node(self) -> int:
         """Add a node to the graph.
 
@@ -196,11 +191,13 @@ class ValueWriter:
         if found is None:
             return
         texts = found.finite
-        if texts is None and self.grounding is not None and self._is_groundable(node):
-            texts = tuple(dict.fromkeys(t for t in map(number_text, self.grounding.numbers) if found.dfa.accepts(t)))
+        span = self._span_of(node)
+        if texts is None and span is not None and self.grounding is not None:
+            known = map(number_text, self.grounding.numbers(span))
+            texts = tuple(dict.fromkeys(text for text in known if found.dfa.accepts(text)))
         for text in texts or ():
             self._add_literal(piece, (text,))
-        if not texts:
+        if not texts and (span is None or span.fallback == "free"):
             self._add_slot(piece, SlotSpec(found.dfa), ())
 
     def _write_strings(self, piece: Piece, node: Node) -> None:
@@ -213,9 +210,13 @@ class ValueWriter:
                 self._write_string(piece, text)
             return
         is_plain = members.dfa.is_universal and members.minimum <= 1 and members.maximum is None
-        if is_plain and self._spans is not None and self._is_groundable(node):
-            self._add_slot(piece, self._spans, quote)
-            return
+        span = self._span_of(node)
+        if span is not None and self.grounding is not None and (is_plain or self._is_declared(node)):
+            slot = self.grounding.slot(span, members, self.printer.style)
+            if slot is not None:
+                self._add_slot(piece, slot, quote)
+            if slot is not None or span.fallback == "none":
+                return
         if members.accepts(""):
             self._write_string(piece, "")
         longest = members.maximum
@@ -244,9 +245,27 @@ class ValueWriter:
         piece.heads.append((quote, begin))
         piece.add_exit(quote, [end])
 
-    def _is_groundable(self, node: Node) -> bool:
-        contents = (self.tree.resources.contents(literal.schema) for literal in node)
-        return not any(isinstance(c, dict) and c.get("x-grounded") is False for c in contents)
+    def _declared(self, node: Node) -> list[tuple[Any, str]]:
+        """Give what the schemas of a node say about grounding, each with its place."""
+        resources = self.tree.resources
+        found = [(resources.contents(lit.schema), resources.pointer(lit.schema)) for lit in sorted(node) if lit[1]]
+        return [(c[GROUNDED_KEYWORD], at) for c, at in found if isinstance(c, Mapping) and GROUNDED_KEYWORD in c]
+
+    def _is_declared(self, node: Node) -> bool:
+        return any(value is not False for value, _ in self._declared(node))
+
+    def _span_of(self, node: Node) -> Span | None:
+        """Give how the scalars of a node are copied from the texts; ``None``: they are free."""
+        declared = self._declared(node)
+        if not declared:
+            return Span() if self.grounding is not None and self.grounding.is_default else None
+        spans = [read_span(value, pointer=pointer) for value, pointer in declared]
+        if None in spans:
+            return None
+        if self.grounding is None and any(span.fallback == "none" for span in spans if span is not None):
+            reason = "it asks for a span of the conversation, and no texts were given"
+            raise UnsupportedSchemaError(GROUNDED_KEYWORD, pointer=declared[0][1], reason=reason)
+        return spans[0]
 
     def write_value(self, text: str) -> Piece:
         """Write one scalar, given as JSON."""
