@@ -5,8 +5,8 @@ pytest examples/scripted_test.py
 
 import pytest
 
-from agentflow import Agent, ScriptedBackend, ToolMessage, tool
-from agentflow.backend.scripted import call
+from agentflow import Agent, ToolMessage, tool
+from agentflow.testing import ScriptedBackend, assert_calls, call
 
 BALANCES = {"Ann": 120}
 
@@ -28,7 +28,7 @@ def make_agent(model: ScriptedBackend) -> Agent:
 def test_the_agent_answers_from_the_tool() -> None:
     model = ScriptedBackend([call("get_balance", name="Ann"), "Ann has 120."])
     result = make_agent(model).run_sync("How much does Ann have?")
-    assert [(c.name, c.arguments) for c in result.calls] == [("get_balance", {"name": "Ann"})]
+    assert_calls(result, call("get_balance", name="Ann"))
     assert result.results[0].content == 120
     assert result.output == "Ann has 120."
 
