@@ -42,7 +42,7 @@ from agentflow.embedded.data.clauses.writing import add_note, add_todo, complete
 __all__ = ["CLAUSES", "Draft", "Output", "Step", "draw_clause", "shown"]
 
 CLAUSES: Mapping[Callable[[Draft], str], float] = {
-    call_function: 5, several: 1.5, calculate: 3, weekday: 2.5, add_days: 2, days_between: 2, current_time: 0.5,
+    call_function: 4, several: 1, calculate: 5, weekday: 2.5, add_days: 2, days_between: 2, current_time: 0.5,
     read_file: 2.5, read_note: 2.5, fetch_url: 0.4, run_query: 2,
     list_todos: 0.4, list_notes: 0.3, list_files: 0.3, list_tables: 0.2,
     add_note: 3, write_file: 3, add_todo: 2.5, complete_todo: 1.5,
@@ -52,7 +52,7 @@ CLAUSES: Mapping[Callable[[Draft], str], float] = {
 }  # fmt: skip
 """Every clause and how often it is drawn."""
 _FOLLOWING: Mapping[str, Mapping[Callable[[Draft], str], float]] = {
-    "number": {calculate: 6, add_note: 1, write_file: 1, add_todo: 0.3, convert_currency: 0.2},
+    "number": {calculate: 9, add_note: 1, write_file: 1, add_todo: 0.3, convert_currency: 0.2},
     "date": {weekday: 2, add_days: 2, days_between: 1.5, add_note: 0.7, write_file: 0.7, create_event: 0.3},
     "text": {add_todo: 3, add_note: 1.5, write_file: 1.5, send_email: 0.3},
     "weekday": {add_note: 1, write_file: 1},
