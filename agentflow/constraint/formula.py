@@ -50,6 +50,7 @@ class Or:
 
 
 Formula: TypeAlias = Union[Atom, And, Or]
+_MANY = 16
 TRUE: Formula = And(())
 FALSE: Formula = Or(())
 
@@ -60,9 +61,8 @@ def both(parts: Iterable[Formula]) -> Formula:
     for part in parts:
         if part == FALSE:
             return FALSE
-        for piece in part.parts if isinstance(part, And) else (part,):
-            if piece not in flat:
-                flat.append(piece)
+        flat += part.parts if isinstance(part, And) else (part,)
+    flat = _distinct(flat)
     return flat[0] if len(flat) == 1 else And(tuple(flat))
 
 
@@ -72,10 +72,16 @@ def either(parts: Iterable[Formula]) -> Formula:
     for part in parts:
         if part == TRUE:
             return TRUE
-        for piece in part.parts if isinstance(part, Or) else (part,):
-            if piece not in flat:
-                flat.append(piece)
+        flat += part.parts if isinstance(part, Or) else (part,)
+    flat = _distinct(flat)
     return flat[0] if len(flat) == 1 else Or(tuple(flat))
+
+
+def _distinct(parts: list[Formula]) -> list[Formula]:
+    """Drop repetitions; comparing is cheaper than hashing for few parts."""
+    if len(parts) > _MANY:
+        return list(dict.fromkeys(parts))
+    return [part for i, part in enumerate(parts) if part not in parts[:i]]
 
 
 def has(name: str, *, is_present: bool = True) -> Formula:

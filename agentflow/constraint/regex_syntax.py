@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import NoReturn, TypeAlias, Union
 
 from agentflow.constraint.automaton import NUM_CODES, Ranges
+from agentflow.constraint.limits import check_time
 
 DIGITS: Ranges = ((48, 57),)
 WORD: Ranges = ((48, 57), (65, 90), (95, 95), (97, 122))
@@ -205,6 +206,7 @@ class _Parser:
         return parts[0] if len(parts) == 1 else Cat(tuple(parts))
 
     def _read_quantified(self) -> Regex:
+        check_time()
         body = self._read_atom()
         while True:
             bounds = self._read_quantifier()

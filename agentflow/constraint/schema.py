@@ -27,7 +27,7 @@ from agentflow.constraint.formula import (
     units,
 )
 from agentflow.constraint.keywords import Keywords
-from agentflow.constraint.limits import num_states_left, restore_states
+from agentflow.constraint.limits import check_time, num_states_left, restore_states
 from agentflow.constraint.reader import TYPES, Ask
 from agentflow.constraint.resources import Resources
 from agentflow.constraint.scalar_sets import Numbers, holds, make_numbers, number_set, string_set
@@ -70,6 +70,7 @@ class SchemaTree:
 
     def formula(self, literal: Literal, kind: str) -> Formula:
         """Give what a literal says about values of type `kind`."""
+        check_time()
         key = (literal, kind)
         if key in self._formulas:
             known = self._formulas[key]
