@@ -82,7 +82,8 @@ def encode(segments: Iterable[Segment], tokenizer: Any) -> list[int]:
             ids.append(_control_id(segment, tokenizer))
         else:
             for piece in _split_added_tokens(segment, tokenizer):
-                ids.extend(tokenizer.encode(piece, add_special_tokens=False))
+                # not verbose: who checks the length says more than the warning that would be printed
+                ids.extend(tokenizer.encode(piece, add_special_tokens=False, verbose=False))
     return ids
 
 

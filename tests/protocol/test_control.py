@@ -48,3 +48,15 @@ def test_unknown_control_token_is_named(tokenizer):
     """A tokenizer that lacks a control token is refused with the token's name."""
     with pytest.raises(ConfigurationError, match="<\\|nonsense>"):
         encode([Control("<|nonsense>")], tokenizer)
+
+
+def test_a_long_text_makes_no_noise(tokenizer, monkeypatch):
+    """Transformers warned about every text longer than its model's context, before our own error said what to do."""
+    warnings = []
+    monkeypatch.setattr("transformers.tokenization_utils_base.logger.warning", warnings.append)
+    monkeypatch.setattr(tokenizer, "model_max_length", 5)
+    monkeypatch.setattr(tokenizer, "deprecation_warnings", {})
+    encode(["one two three four five six seven eight nine ten"], tokenizer)
+    assert warnings == []
+    tokenizer.encode("one two three four five six seven eight nine ten")
+    assert len(warnings) == 1
