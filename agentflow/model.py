@@ -63,7 +63,7 @@ def load_model(
         dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``; ``None``: float32 on the CPU, else the checkpoint's own.
         mode: ``"autoregressive"`` decodes the same weights from left to right, to measure against.
         mask: For ``mode="autoregressive"``: whose grammar mask holds the output to its schemas.
-        max_rows: For ``mode="diffusion"``: most requests that share a forward pass.
+        max_rows: Most requests that share a forward pass.
 
     Raises:
         ModelNotFoundError: There is no such model, or its weights are not here and cannot be fetched.
@@ -86,7 +86,7 @@ def load_model(
     if mode == "autoregressive":
         from agentflow.backend.autoregressive import AutoregressiveBackend
 
-        return Model(AutoregressiveBackend(checkpoint, mask=mask))
+        return Model(AutoregressiveBackend(checkpoint, mask=mask, max_rows=max_rows))
     from agentflow.backend.diffusion.backend import DiffusionBackend
 
     return Model(DiffusionBackend(checkpoint, max_rows=max_rows))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -102,9 +103,9 @@ class LlguidanceMask:
 
     def allowed(self) -> Tensor:
         """See `TokenMask`."""
-        bits = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)  # (ceil(V / 8),)
-        is_allowed = (bits[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1  # (ceil(V / 8), 8)
-        return is_allowed.flatten()[: self._vocab_size].bool()  # (V,)
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)  # (ceil(V / 8),)
+        is_allowed = np.unpackbits(bits, count=self._vocab_size, bitorder="little")  # (V,)
+        return torch.from_numpy(is_allowed.view(np.bool_))  # (V,)
 
     def advance(self, token_id: int) -> None:
         """See `TokenMask`."""

@@ -52,18 +52,18 @@ class DiffusionBackend:
         """Write one turn; see `agentflow.backend.base.Backend`. `on_draft` is called in the event loop."""
         started = time.perf_counter()
         deadline_s = None if request.timeout_s is None else time.monotonic() + request.timeout_s
-        post = _poster()
+        post = make_poster()
         row = await anyio.to_thread.run_sync(self._prepare, request)
         observer = None if on_draft is None else _Observer(on_draft)
         if observer is not None:
             row.observe = lambda view: post(observer.tell, self._draft(row, view))
         with anyio.move_on_after(request.timeout_s) as scope:
-            await self._run(row, request, deadline_s, post)
+            await run_row(self._engine, row, request, deadline_s=deadline_s, post=post)
         if observer is not None and observer.error is not None:
             raise observer.error
         if scope.cancelled_caught:
             raise BackendError(f"{self.name} wrote no turn within {request.timeout_s} s", hint="raise timeout_s")
-        return self.codec.read(row.committed, request, _usage(row, time.perf_counter() - started))
+        return self.codec.read(row.committed, request, usage_of(row, time.perf_counter() - started))
 
     async def aclose(self) -> None:
         """End the engine's thread; open requests fail with `BackendError`."""
@@ -87,28 +87,6 @@ class DiffusionBackend:
             state=0 if constraint is None else constraint.start_state,
         )
 
-    async def _run(
-        self, row: Row, request: GenerationRequest, deadline_s: float | None, post: Callable[..., None]
-    ) -> None:
-        """Have the engine run the row; cancelling drops it at the next step."""
-        is_done = anyio.Event()
-        failures: list[AgentflowError] = []
-
-        def on_done(error: AgentflowError | None) -> None:
-            if error is not None:
-                failures.append(error)
-            post(is_done.set)
-
-        ticket = self._engine.submit(
-            row, on_done, priority=request.priority, deadline_s=deadline_s, agent=request.agent
-        )
-        try:
-            await is_done.wait()
-        finally:
-            self._engine.cancel(ticket)
-        if failures:
-            raise failures[0]
-
     def _draft(self, row: Row, view: CanvasView) -> Draft:
         tokens = view.tokens.tolist()
         states: list[PositionState] = [
@@ -125,6 +103,39 @@ class DiffusionBackend:
             states=tuple(states[:length]),
             is_committed=view.is_committed,
         )
+
+
+async def run_row(
+    engine: Engine, row: Row, request: GenerationRequest, *, deadline_s: float | None, post: Callable[..., None]
+) -> None:
+    """Have an engine run a row; cancelling drops it at the next pass.
+
+    Args:
+        engine: The engine.
+        row: What to run.
+        request: Says how urgent it is, and who asks.
+        deadline_s: When it should be done, by `time.monotonic`.
+        post: See `make_poster`.
+
+    Raises:
+        BackendError: The row failed.
+        OverloadedError: The engine's queue is full.
+    """
+    is_done = anyio.Event()
+    failures: list[AgentflowError] = []
+
+    def on_done(error: AgentflowError | None) -> None:
+        if error is not None:
+            failures.append(error)
+        post(is_done.set)
+
+    ticket = engine.submit(row, on_done, priority=request.priority, deadline_s=deadline_s, agent=request.agent)
+    try:
+        await is_done.wait()
+    finally:
+        engine.cancel(ticket)
+    if failures:
+        raise failures[0]
 
 
 class _Observer:
@@ -152,7 +163,8 @@ def _num_shown(tokens: list[int], states: list[PositionState], row: Row) -> int:
     return min(len(tokens), row.num_tokens_left)
 
 
-def _usage(row: Row, duration_s: float) -> Usage:
+def usage_of(row: Row, duration_s: float) -> Usage:
+    """What a row has cost."""
     return Usage(
         requests=1,
         input_tokens=len(row.prompt_ids),
@@ -167,7 +179,7 @@ def _usage(row: Row, duration_s: float) -> Usage:
     )
 
 
-def _poster() -> Callable[..., None]:
+def make_poster() -> Callable[..., None]:
     """A function that has the current event loop call another, from any thread and without waiting for it."""
     loop: Any = anyio.lowlevel.current_token().native_token
     call = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon

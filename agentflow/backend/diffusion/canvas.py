@@ -8,18 +8,50 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor
 
 from agentflow.backend.diffusion.check import DRAFT_LENGTH, DraftCheck
 from agentflow.backend.diffusion.denoiser import Context, Denoiser
-from agentflow.backend.diffusion.packed import PackedDenoiser
+from agentflow.backend.diffusion.packed import PackedDenoiser, Prediction, Segment
 from agentflow.backend.diffusion.prefix import PrefixCache
 from agentflow.backend.diffusion.sampler import SamplerConfig, draw_noise
 from agentflow.constraint import Constraint
 from agentflow.errors import AgentflowError, BackendError
+
+
+class Writer(Protocol):
+    """A turn that the causal encoder writes; `DraftCheck` and `TokenWriter` are the two there are."""
+
+    context: Context
+    unread: list[int]
+    tokens: list[int]
+    canvas: Tensor | None
+    num_steps: int
+    num_checks: int
+    num_steps_of_canvas: int
+    constraint_time_s: float
+    is_prompt_read: bool
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the turn has ended."""
+        ...
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the tokens of the open canvas can be committed."""
+        ...
+
+    def wants(self, *, max_tokens: int) -> Segment:
+        """What the next pass should do for this turn."""
+        ...
+
+    def take(self, prediction: Prediction) -> None:
+        """Take what the pass gave."""
+        ...
 
 
 class CanvasView(NamedTuple):
@@ -68,6 +100,7 @@ class Row:
         constraint: Automaton that the turn must follow, or ``None``.
         state: State of the automaton after the committed tokens.
         observe: Told about every step of the row.
+        start_writer: Makes what writes the turn from left to right, given a context and what it has to read yet.
         is_finished: Whether there is nothing left to do.
         failure: Why the turn cannot be written, where it cannot.
         committed: The turn so far; nothing stands behind the end token.
@@ -78,7 +111,7 @@ class Row:
         step: Denoising steps done on it.
         best: The most probable canvas of the last step that computed one, ``(L,)``.
         num_unchanged: Steps for which `best` has stayed the same.
-        check: The turn as the causal encoder checks it; ``None`` where drafts are not checked.
+        check: The turn as the causal encoder writes it; ``None`` where drafts are not checked.
     """
 
     prompt_ids: list[int]
@@ -89,6 +122,7 @@ class Row:
     constraint: Constraint | None = None
     state: int = 0
     observe: Callable[[CanvasView], None] | None = None
+    start_writer: Callable[[Context, list[int]], Writer] | None = None
     committed: list[int] = field(default_factory=list)
     counts: RowCounts = field(default_factory=RowCounts)
     is_finished: bool = False
@@ -101,7 +135,7 @@ class Row:
     best: Tensor = field(init=False)
     step: int = field(default=0, init=False)
     num_unchanged: int = field(default=0, init=False)
-    check: DraftCheck | None = field(default=None, init=False)
+    check: Writer | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Give joint draws a generator of their own where the network is on another device."""
@@ -142,7 +176,9 @@ class Row:
         self.context = found or denoiser.open_context()
         self.counts.cached_input_tokens = self.context.num_tokens
         self.unread = self.prompt_ids[self.context.num_tokens :]
-        if self.config.is_checked:
+        if self.start_writer is not None:
+            self.check = self.start_writer(self.context, self.unread)
+        elif self.config.is_checked:
             self.check = DraftCheck(
                 context=self.context,
                 unread=self.unread,

@@ -12,9 +12,10 @@ A canvas is denoised once. After a disagreement, the next draft is read off what
 follow: the step's beliefs, and the encoder's own predictions behind the place where it disagreed, which are nearly
 right if only that place was wrong. Every check adds at least one token, so a canvas takes at most one pass more than
 left-to-right decoding does, and what is written equals greedy decoding under the same automaton. It pays for
-checkpoints whose encoder was trained to predict the next token. Sources: speculative decoding, arXiv 2211.17192; one network as
-drafter and judge, arXiv 2511.08923; predictions behind a wrong guess as the next guess (Jacobi decoding), arXiv
-2305.10427.
+checkpoints whose encoder was trained to predict the next token.
+
+Sources: speculative decoding, arXiv 2211.17192; one network as drafter and judge, arXiv 2511.08923; predictions behind
+a wrong guess as the next guess (Jacobi decoding), arXiv 2305.10427.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class DraftCheck:
         num_checks: Checks so far.
         num_steps_of_canvas: Passes of the open canvas, its denoising step and its checks.
         constraint_time_s: Seconds of constraint work so far.
+        is_prompt_read: Whether the turn has begun.
     """
 
     context: Context
@@ -74,6 +76,7 @@ class DraftCheck:
     num_checks: int = 0
     num_steps_of_canvas: int = 0
     constraint_time_s: float = 0.0
+    is_prompt_read: bool = False
     _next: Tensor | None = None  # (V,) prediction of the next token, while nothing is unread
     _guesses: Tensor | None = None  # (n, V) log-probabilities of the positions behind the checked tokens
     _before: Context | None = None  # the context before the check, where it may not be possible to cut it back
@@ -118,6 +121,7 @@ class DraftCheck:
 
     def _take_beliefs(self, prediction: Prediction) -> None:
         assert prediction.canvas is not None  # noqa: S101 - the caller's case
+        self.is_prompt_read = True
         self.num_steps += 1
         self.num_steps_of_canvas = 1
         if self.unread:

@@ -1,6 +1,6 @@
-"""One pass for the rows whose drafts are checked: some read their prompt, some denoise, some have a draft checked.
+"""One pass for the rows that the causal encoder writes: some read, some denoise a draft, some have one checked.
 
-What a row wants next is its own business (`agentflow.backend.diffusion.check`); here all wishes become one pass, and
+What a row wants next is its own business (`check`, `left_to_right`); here all wishes become one pass, and
 its outcome is handed back, committed and shown.
 """
 
@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from agentflow.backend.diffusion.canvas import CanvasView, Row
-from agentflow.backend.diffusion.check import DraftCheck
+from agentflow.backend.diffusion.canvas import CanvasView, Row, Writer
 from agentflow.backend.diffusion.denoiser import Denoiser
 from agentflow.backend.diffusion.packed import predict
 from agentflow.backend.diffusion.prefix import PrefixCache
@@ -32,10 +31,10 @@ def check_step(
     """
     checks = [_check_of(row) for row in rows]
     segments = [check.wants(max_tokens=max_read_tokens) for check in checks]
-    for row, check, segment, prediction in zip(rows, checks, segments, predict(denoiser, segments), strict=True):
+    for row, check, prediction in zip(rows, checks, predict(denoiser, segments), strict=True):
         was_reading = row.is_reading
         check.take(prediction)
-        row.unread = check.unread if was_reading and segment.canvas is None else []
+        row.unread = [] if check.is_prompt_read else check.unread
         if prefixes is not None and was_reading and not row.is_reading:
             prefixes.keep(row.prompt_ids, check.context)
         _take_counts(row, check)
@@ -45,19 +44,19 @@ def check_step(
             _show(row, check, check.tokens, is_committed=False)
 
 
-def _check_of(row: Row) -> DraftCheck:
+def _check_of(row: Row) -> Writer:
     assert row.check is not None  # noqa: S101 - the caller's invariant
     return row.check
 
 
-def _take_counts(row: Row, check: DraftCheck) -> None:
+def _take_counts(row: Row, check: Writer) -> None:
     row.counts.denoising_steps = check.num_steps
     row.counts.num_checks = check.num_checks
     row.counts.constraint_time_s = check.constraint_time_s
     row.step = check.num_steps_of_canvas
 
 
-def _commit(row: Row, check: DraftCheck, prefixes: PrefixCache | None) -> None:
+def _commit(row: Row, check: Writer, prefixes: PrefixCache | None) -> None:
     _show(row, check, check.tokens, is_committed=True)
     row.commit_checked()
     if row.is_finished and prefixes is not None:
@@ -65,7 +64,7 @@ def _commit(row: Row, check: DraftCheck, prefixes: PrefixCache | None) -> None:
         prefixes.keep(read, check.context, instead_of=row.prompt_ids)
 
 
-def _show(row: Row, check: DraftCheck, known: list[int], *, is_committed: bool) -> None:
+def _show(row: Row, check: Writer, known: list[int], *, is_committed: bool) -> None:
     """Tell who watches: the checked tokens, and noise or the rest of the draft behind them."""
     if row.observe is None or check.canvas is None:
         return

@@ -7,8 +7,8 @@ finished ones; a pass runs over whatever is open then:
                                                                     ^ leaves at once when it ends, fails or is cancelled
 
 Who comes next is decided whenever a place is free: the highest priority, then whose agent has the fewest rows open,
-then the earliest deadline, then who came first. A row whose prompt begins like one that is being read just now waits until
-that one is read, and reuses it. The queue has an end: past it, submitting is an error.
+then the earliest deadline, then who came first. A row whose prompt begins like one that is being read just now waits
+until that one is read, and reuses it. The queue has an end: past it, submitting is an error.
 
 The engine knows rows (`canvas.Row`), not requests, and no event loop: whoever submits, from any thread, is called back
 in the worker thread. The thread starts with the first row and leaves after a few idle seconds, so an engine that is not

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from agentflow.backend.diffusion.denoiser import Context, Denoiser, Rotary
-from agentflow.backend.diffusion.dense import DenseDenoiser, DenseLayer
+from agentflow.backend.diffusion.dense import DenseDenoiser
 
 if TYPE_CHECKING:
     from transformers import DiffusionGemmaForBlockDiffusion
@@ -341,31 +341,26 @@ class PackedDenoiser(DenseDenoiser):
         heads = self._normalize(heads.view(len(hidden), -1, layer.head_size))  # (N, Q + K or 2K, D)
         turned = _rotate(heads[:, :num_rotated] * layer.head_norm, rotary).transpose(0, 1)  # (Q + K, N, D)
         value = heads[:, -layer.num_keys :].transpose(0, 1)  # (K, N, D)
-        mixed = torch.empty(
-            len(hidden), num_rotated - layer.num_keys, layer.head_size, device=hidden.device
-        )  # (N, Q, D)
+        new_keys = torch.stack([turned[-layer.num_keys :], value])  # (2, K, N, D)
         kind = self._layer_types[index]
-        for query in queries:
-            mixed[query.tokens] = _look(turned, value, query, index, layer, query.masks[kind])
-        mixed = functional.linear(mixed.flatten(1), layer.output)  # (N, H)
+        looks = [_look(turned[: -layer.num_keys], new_keys, query, index, query.masks[kind]) for query in queries]
+        mixed = functional.linear(torch.cat(looks).flatten(1), layer.output)  # (N, H)
         return torch.addcmul(hidden, self._normalize(mixed), layer.attention_norm)  # (N, H)
 
 
-def _look(turned: Tensor, value: Tensor, query: _Query, index: int, layer: DenseLayer, mask: Tensor | None) -> Tensor:  # noqa: PLR0917 - one call in the innermost loop
+def _look(queries: Tensor, new_keys: Tensor, query: _Query, index: int, mask: Tensor | None) -> Tensor:
     """Write the keys and values of a query's tokens into its store and attend, ``(T_new, Q, D)``."""
     tokens, end = query.tokens, query.first + query.tokens.stop - query.tokens.start
     store = query.keys[index]
-    store[0, :, query.first : end] = turned[-layer.num_keys :, tokens]
-    store[1, :, query.first : end] = value[:, tokens]
-    num_queries = turned.shape[0] - layer.num_keys
+    store[:, :, query.first : end] = new_keys[:, :, tokens]
     mixed = functional.scaled_dot_product_attention(
-        turned[None, :num_queries, tokens],
+        queries[None, :, tokens],
         store[None, 0, :, :end],
         store[None, 1, :, :end],
         attn_mask=mask,
         is_causal=query.is_causal and mask is None,
         scale=1.0,
-        enable_gqa=layer.num_keys < num_queries,
+        enable_gqa=store.shape[1] < len(queries),
     )  # (1, Q, T_new, D)
     return mixed[0].transpose(0, 1)  # (T_new, Q, D)
 
