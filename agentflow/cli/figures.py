@@ -5,7 +5,7 @@ Names and formulas are those of `agentflow.bench.metrics`; this module only prin
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -47,8 +47,17 @@ def run_figures(usage: Usage, *, duration_s: float) -> tuple[Figure, ...]:
     )
 
 
-def figures_table(figures: tuple[Figure, ...]) -> RenderableType:
-    """Lay the figures out as one row under their names."""
+TABLE_CELLS: Final = 72
+"""Width that the figures need beside each other."""
+
+
+def figures_table(figures: tuple[Figure, ...], *, width: int = TABLE_CELLS) -> RenderableType:
+    """Lay the figures out as one row under their names, or below each other where `width` is too small for that."""
+    if width < TABLE_CELLS:
+        grid = Table.grid(padding=(0, 2))
+        for figure in figures:
+            grid.add_row(f"[dim]{figure.name}[/]", f"[bold]{figure.value}[/]")
+        return grid
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for figure in figures:
         table.add_column(_two_lines(figure.name), justify="right", header_style="dim", vertical="bottom")

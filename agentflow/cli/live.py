@@ -33,6 +33,9 @@ from agentflow.types import Draft, Usage
 FRAME_S: Final = 0.12
 """Seconds for which a draft stays on the screen."""
 
+PANEL_ROWS: Final = 4
+"""Rows of a panel beside its canvas: two of its frame, one for the figures, one for the cursor."""
+
 CATCH_UP_EVENTS: Final = 20
 """Events in the queue at which frames stay half as long; a long queue plays fast."""
 
@@ -49,9 +52,9 @@ class LiveView(View):
     """Plays a run. The panel vanishes when the view closes; the steps stay."""
 
     def __init__(self, console: Console, *, num_lines: int = 5, wait: Callable[[float], object] | None = None) -> None:
-        """Make a view of `num_lines` lines of canvas; `wait`, for tests, is given the seconds that a frame stays."""
+        """Make a view of at most `num_lines` lines of canvas; `wait`, for tests, is given the seconds of each frame."""
         self._console = console
-        self._num_lines = num_lines
+        self._num_lines = max(1, min(num_lines, (console.height - PANEL_ROWS) // 2))
         self._hurry = threading.Event()
         self._wait = wait or self._hurry.wait
         self._draft: Draft | None = None

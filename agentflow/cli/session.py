@@ -84,7 +84,7 @@ class Outcome:
         if console.is_terminal:
             body = Text(self.output) if isinstance(self.output, str) else Pretty(self.output)
             console.print(Panel(body, title="answer", title_align="left", border_style="green"))
-            console.print(figures_table(self.figures))
+            console.print(figures_table(self.figures, width=console.width))
         else:
             text = self.output if isinstance(self.output, str) else repr(self.output)
             for line in (text, figures_line(self.figures)):

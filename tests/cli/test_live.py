@@ -6,7 +6,10 @@ import threading
 import pytest
 from rich.console import Console
 
+from agentflow.cli.figures import figures_table, run_figures
 from agentflow.cli.live import FRAME_S, LiveView
+from agentflow.cli.session import view_for
+from agentflow.cli.views import JsonView, LineView
 from agentflow.events import CallFinished, CallRunning, DraftUpdated, OutputRejected, TurnStarted, UsageUpdated
 from agentflow.types import Draft, ToolCall, ToolResult, Usage
 
@@ -146,3 +149,34 @@ def test_how_far_the_run_is_stands_below_the_panel():
         ):
             view.show(event)
     assert "1 call · 120 tokens · 60 tokens per second" in console.file.getvalue()
+
+
+def test_the_panel_fits_a_small_terminal():
+    """In ten rows the canvas has three lines, and everything is still there."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=46, height=10)
+    with LiveView(console, wait=lambda _: None) as view:
+        view.show(TurnStarted(**ORIGIN))
+    first, _, _ = console.file.getvalue().partition("\x1b[1A")
+    assert first.count("\n") + 1 <= 10
+    assert "╰" in first
+
+
+def test_figures_stand_below_each_other_in_a_narrow_terminal():
+    """Names of figures are never cut."""
+    figures = run_figures(Usage(requests=1, output_tokens=14, num_canvases=1, denoising_steps=6), duration_s=1.0)
+    for width, num_rows in ((46, len(figures)), (80, 3)):
+        console = Console(file=io.StringIO(), width=width)
+        console.print(figures_table(figures, width=width))
+        printed = console.file.getvalue()
+        assert "…" not in printed
+        assert len(printed.splitlines()) == num_rows
+
+
+@pytest.mark.parametrize(("variables", "kind"), [({}, LiveView), ({"TERM": "dumb"}, LineView)])
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(variables, kind):
+    """TERM=dumb and pipes are told line by line."""
+    console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm", **variables})
+    assert isinstance(view_for(console, is_live=True), kind)
+    assert isinstance(view_for(Console(file=io.StringIO()), is_live=True), LineView)
+    assert isinstance(view_for(console, is_live=False), LineView)
+    assert isinstance(view_for(console, is_live=True, is_json=True), JsonView)
