@@ -6,21 +6,21 @@ comes at which step follows from the seed alone, so training resumes anywhere.
 
 from __future__ import annotations
 
+import pickle
 import queue
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from agentflow.embedded.data.conversations import MIXTURE
 from agentflow.embedded.examples import Encoder, Example, choose_canvases, stream_examples
-
-POOL_SIZE = 256
-"""Conversations of a pool."""
 
 STRUCTURE, NAME, SLOT, TAIL = range(4)
 """What a canvas token is: forced by the structure, of a tool's name, of a value, or behind the end token."""
@@ -46,8 +46,14 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Move to a device."""
-        parts = (self.ids, self.weights, self.canvases, self.roles, self.starts)
-        return Batch(*(part.to(device, non_blocking=True) for part in parts))
+        return Batch(*(part.to(device, non_blocking=True) for part in self._parts()))
+
+    def arrays(self) -> tuple[Any, ...]:
+        """Give the tensors as arrays, in the order of the attributes."""
+        return tuple(part.numpy() for part in self._parts())
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        return self.ids, self.weights, self.canvases, self.roles, self.starts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +70,7 @@ class BatchPlan:
         structure_weight: Weight of forced tokens in the next-token loss.
         prompt_share: Share of prompt tokens that are targets of the next-token loss.
         mixture: Shares of the kinds of conversation.
+        pool_size: Conversations of a pool; the larger, the more alike are the lengths in a batch.
     """
 
     seed: int
@@ -75,13 +82,14 @@ class BatchPlan:
     structure_weight: float = 0.3
     prompt_share: float = 0.1
     mixture: Mapping[str, float] | None = None
+    pool_size: int = 256
 
 
 def make_pool(encoder: Encoder, plan: BatchPlan, index: int) -> list[Batch]:
     """Make the batches of pool `index`, in the order of training."""
     rng = random.Random(f"{plan.seed}/{index}")  # noqa: S311 - reproducible batches, no secret
-    stream = stream_examples(encoder, seed=plan.seed, first=index * POOL_SIZE, mixture=plan.mixture or MIXTURE)
-    examples = [example for example in islice(stream, POOL_SIZE) if len(example.ids) <= plan.max_length]
+    stream = stream_examples(encoder, seed=plan.seed, first=index * plan.pool_size, mixture=plan.mixture or MIXTURE)
+    examples = [example for example in islice(stream, plan.pool_size) if len(example.ids) <= plan.max_length]
     examples.sort(key=lambda example: len(example.ids))
     groups: list[list[Example]] = [[]]
     canvas_tokens = plan.num_canvases * plan.canvas_length
@@ -128,10 +136,13 @@ class BatchStream:
         make: Makes the pool of an index.
         pool: Pool to begin with.
         batch: Batch of that pool to begin with.
+        num_makers: Processes that make pools; 0: the thread makes them itself. A fast device needs many.
     """
 
-    def __init__(self, make: Callable[[int], list[Batch]], *, pool: int = 0, batch: int = 0) -> None:
-        self._make = make
+    def __init__(
+        self, make: Callable[[int], list[Batch]], *, pool: int = 0, batch: int = 0, num_makers: int = 0
+    ) -> None:
+        self._make, self._num_makers = make, num_makers
         self._position = (pool, batch)
         self._queue: queue.Queue[tuple[int, list[Batch]]] = queue.Queue(maxsize=2)
         self._is_closed = threading.Event()
@@ -157,12 +168,42 @@ class BatchStream:
         self._is_closed.set()
 
     def _fill(self, pool: int) -> None:
-        while not self._is_closed.is_set():
-            batches = self._make(pool)
+        for batches in self._pools(pool):
             while not self._is_closed.is_set():
                 try:
                     self._queue.put((pool, batches), timeout=0.2)
                     break
                 except queue.Full:
                     continue
+            if self._is_closed.is_set():
+                return
             pool += 1
+
+    def _pools(self, first: int) -> Iterator[list[Batch]]:
+        if not self._num_makers:
+            yield from map(self._make, count(first))
+            return
+        made = DataLoader(
+            _Pools(self._make),
+            batch_size=None,
+            sampler=cast("Sampler[int]", count(first)),
+            num_workers=self._num_makers,
+            collate_fn=_same,
+            multiprocessing_context="fork",
+        )
+        for packed in made:
+            yield [Batch(*map(torch.from_numpy, arrays)) for arrays in pickle.loads(packed)]  # noqa: S301 - our own
+
+
+class _Pools(Dataset[bytes]):
+    """Pools by index, packed, so that they cross to another process as one piece."""
+
+    def __init__(self, make: Callable[[int], list[Batch]]) -> None:
+        self._make = make
+
+    def __getitem__(self, index: int) -> bytes:
+        return pickle.dumps([batch.arrays() for batch in self._make(index)])
+
+
+def _same(value: Any) -> Any:
+    return value

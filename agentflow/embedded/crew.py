@@ -77,10 +77,7 @@ class Crew:
             while not end.acquire(timeout=_LOOK_EVERY_S):
                 if not helper.is_alive():
                     raise RuntimeError(f"helper {worker} of the training ended; its output says why")
-        for parameter, parts in zip(self._parameters, self._split(self._gradients), strict=True):
-            total = parts.sum(0).view_as(parameter)
-            parameter.grad = total if parameter.grad is None else parameter.grad + total
-            parameter.grad /= self._num_parts
+        self._add_up()
         done = [self._losses[worker, : self._num_done[worker]] for worker in range(len(self._streams))]
         return Losses(*torch.cat(done).nanmean(0))
 
@@ -97,9 +94,17 @@ class Crew:
             helper.join()
         self._stream.close()
 
+    def _add_up(self) -> None:
+        """Add the helpers' gradients to the trainer's own, and divide by the number of batches."""
+        parts = self._split(self._gradients) if self._helpers else [None] * len(self._parameters)
+        for parameter, part in zip(self._parameters, parts, strict=True):
+            if part is not None:
+                total = part.sum(0).view_as(parameter)
+                parameter.grad = total if parameter.grad is None else parameter.grad + total
+            if parameter.grad is not None:
+                parameter.grad /= self._num_parts
+
     def _split(self, flat: Tensor) -> tuple[Tensor, ...]:
-        if not self._helpers:
-            return tuple(parameter.new_zeros(1, parameter.numel()) for parameter in self._parameters)
         return torch.split(flat, [parameter.numel() for parameter in self._parameters], dim=1)
 
     def _work(self, worker: int, stream: BatchStream, batches: Iterator[Batch]) -> None:

@@ -23,7 +23,10 @@ from agentflow.embedded.trainer import Trainer, TrainingPlan
 
 def main() -> None:
     """Read the command line and train."""
-    arguments = _make_parser().parse_args()
+    parser = _make_parser()
+    arguments = parser.parse_args()
+    if arguments.makers and arguments.workers > 1:
+        parser.error("--makers feed one fast device; they do not go with --workers")
     torch.set_flush_denormal(True)
     torch.set_num_threads(arguments.threads)
     plan = TrainingPlan(
@@ -59,6 +62,7 @@ def main() -> None:
         objective=objective,
         clock=clock,
         num_workers=arguments.workers,
+        num_makers=arguments.makers,
         device=arguments.device,
         is_compiled=arguments.compile,
         initial=arguments.initial,
@@ -97,6 +101,7 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--compile", action="store_true", help="fuse with torch.compile")
     add("--threads", type=int, default=2, help="CPU threads of a process")
     add("--workers", type=int, default=1, help="processes; on a CPU as many as cores, with --threads 1 and --num-parts")
+    add("--makers", type=int, default=0, help="processes that make data; on a GPU nearly as many as there are cores")
     add("--num-parts", type=int, default=plan.num_parts, help="batches of a step; workers take them in turn")
     add("--save-every-min", type=float, default=4.0, help="minutes between two savings of the state")
     return parser

@@ -89,6 +89,7 @@ class Trainer:
         initial: Checkpoint folder whose weights and tokenizer a new run begins with; its shape must be `shape`.
         clock: Time budget; when it is spent the run ends, whatever the plan's steps.
         num_workers: Processes that share the batches of a step; on a GPU one.
+        num_makers: Processes that make the data of each worker; 0: a thread of its own.
     """
 
     def __init__(
@@ -104,10 +105,11 @@ class Trainer:
         initial: Path | None = None,
         clock: TrainingClock | None = None,
         num_workers: int = 1,
+        num_makers: int = 0,
     ) -> None:
         self.folder, self.plan, self.shape = folder, plan, shape
         self.objective = objective or Objective()
-        self.clock, self.num_workers = clock or TrainingClock(), num_workers
+        self.clock, self.num_workers, self.num_makers = clock or TrainingClock(), num_workers, num_makers
         self.device, self.dtype, self.is_compiled = torch.device(device), dtype, is_compiled
         folder.mkdir(parents=True, exist_ok=True)
         if initial is not None and not (folder / "tokenizer").exists():
@@ -203,11 +205,12 @@ class Trainer:
                 num_canvases=self.plan.num_canvases,
                 num_tokens=self.plan.num_tokens,
                 mixture=COPYING if pool < self.plan.num_copying_pools else MIXTURE,
+                pool_size=256 * max(1, self.plan.num_tokens // 8000),
             )
             return make_pool(encoder, plan, pool)
 
         pool, batch = self._positions[worker]
-        return BatchStream(make, pool=pool, batch=batch)
+        return BatchStream(make, pool=pool, batch=batch, num_makers=self.num_makers)
 
     def _take_step(self, crew: Crew) -> Losses:
         rate = self.plan.rate(self.step) * self.clock.rate()

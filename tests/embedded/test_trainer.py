@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 
 import pytest
 import torch
 
+from agentflow.embedded.batches import BatchPlan, BatchStream, make_pool
 from agentflow.embedded.checkpoint import FOLDER, export_run
+from agentflow.embedded.examples import Encoder
 from agentflow.embedded.trainer import Trainer, TrainingPlan
 
 PLAN = TrainingPlan(
@@ -112,3 +116,18 @@ def test_other_workers_begin_behind_all_pools_that_were_begun():
     assert _share_out([(3, 1), (2, 0)], 2) == [(3, 1), (2, 0)]
     assert _share_out([(3, 1)], 2) == [(2, 0), (2, 0)]
     assert _share_out([(3, 1), (2, 0)], 1) == [(8, 0)]
+
+
+@pytest.mark.slow
+def test_processes_make_the_same_data_as_the_thread(tokenizer):
+    """Whoever makes the pools, the batches and their order are the same."""
+    plan = BatchPlan(seed=1, canvas_length=24, num_tokens=2000, pool_size=8)
+    make = partial(make_pool, Encoder(tokenizer), plan)
+    streams = [BatchStream(make, pool=1, num_makers=number) for number in (0, 2)]
+    for one, other in zip(*(islice(stream, 6) for stream in streams), strict=True):
+        assert torch.equal(one.ids, other.ids)
+        assert torch.equal(one.canvases, other.canvases)
+        assert torch.equal(one.weights, other.weights)
+    assert streams[0].position == streams[1].position
+    for stream in streams:
+        stream.close()
