@@ -8,7 +8,8 @@ string. Per position, the probabilities are first summed over atoms (tokens that
 ``[L, V]`` tensor is made unless it is asked for. Exactness is that of one step; a chain of steps is no sample of the
 model.
 
-The sums run on the CPU in double precision (`agentflow.constraint.messages`); tensors on other devices are copied.
+The sums run on the CPU in double precision (`agentflow.constraint.messages`). Log-probabilities on a CUDA device stay
+there where Triton is installed (`agentflow.constraint.device_trellis`), and are copied where it is not.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -223,12 +225,30 @@ def condition(
     """
     _check(log_probs, constraints, states, num_tokens_left)
     log_probs = log_probs.detach()
+    if log_probs.is_cuda and find_spec("triton") is not None:
+        found = _condition_on_device(log_probs, constraints, states, num_tokens_left)
+        if found is not None:
+            return found
     values = log_probs.cpu()
     rows = [
         _prepare(values[b], constraint, int(state), int(left))
         for b, (constraint, state, left) in enumerate(zip(constraints, states, num_tokens_left, strict=True))
     ]
     return Posterior(tuple(rows), log_probs)
+
+
+def _condition_on_device(
+    log_probs: torch.Tensor, constraints: Sequence[Constraint], states: Sequence[int], num_tokens_left: Sequence[int]
+) -> Posterior | None:
+    """Condition where the tensor is; ``None`` where double precision is not enough, which waits for the device."""
+    from agentflow.constraint.device_trellis import condition_logits  # needs Triton
+
+    ones = torch.ones(len(log_probs), device=log_probs.device)  # (B,)
+    seeds = torch.randint(1 << 31, (len(log_probs),)).to(log_probs.device)  # (B,)
+    posterior = condition_logits(
+        log_probs.float(), constraints, states, num_tokens_left=num_tokens_left, temperature=ones, seeds=seeds
+    )
+    return cast("Posterior", posterior) if bool(posterior.is_exact.all()) else None  # the same interface
 
 
 def _check(

@@ -232,7 +232,9 @@ class Denoiser:
     def logits(self, hidden: Tensor) -> Tensor:
         """The head: hidden states ``(..., H)`` to soft-capped logits ``(..., V)`` float32."""
         logits = self.model.lm_head(hidden).to(torch.float32)  # (..., V)
-        return torch.tanh(logits / self._softcap) * self._softcap  # (..., V)
+        return (
+            logits.div_(self._softcap).tanh_().mul_(self._softcap)
+        )  # (..., V), in place: no second tensor of the size
 
     @torch.inference_mode()
     def soft_embed(self, probs: Tensor) -> Tensor:
