@@ -366,6 +366,24 @@ async def test_destructive_calls_need_approval(approve, content, is_error):
     assert result.is_error is is_error
 
 
+async def test_an_approver_may_ask_for_all_calls():
+    """With `wants_all_calls` a call that needs no approval waits for it, too."""
+
+    class Doubter:
+        wants_all_calls = True
+
+        def __call__(self, call, _tool):
+            return Denial(f"why {call.name}?")
+
+    @tool
+    def look() -> str:
+        """Look."""
+        raise AssertionError
+
+    result = await _execute_one(look, {}, approve=Doubter())
+    assert (result.content, result.is_error) == ("look was not approved and did not run: why look?", True)
+
+
 @pytest.mark.parametrize("num_calls", [1, 3])
 async def test_approver_that_raises_is_the_callers_mistake(num_calls):
     """It is not told to the model as a tool's failure, and comes out without an exception group around it."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agentflow.tool import Tool
     from agentflow.types import ToolCall
 
-ApprovalMode: TypeAlias = Literal["ask", "always", "never"]
+ApprovalMode: TypeAlias = Literal["ask", "every", "always", "never"]
 
 CHOICES: Final = "y yes · n no · a all of this tool · e edit · or write why not"
 
@@ -53,7 +53,8 @@ def make_approver(mode: ApprovalMode, console: Console, views: Sequence[View]) -
     """Make what decides on calls that need approval.
 
     Args:
-        mode: Ask the person at the terminal, or always say yes, or always no.
+        mode: Ask the person at the terminal about calls that need approval, or about every call, or always say yes,
+            or always no.
         console: Where it asks.
         views: Made to stand still while it asks.
     """
@@ -61,20 +62,27 @@ def make_approver(mode: ApprovalMode, console: Console, views: Sequence[View]) -
         return lambda _call, _tool: True
     if mode == "never":
         return lambda _call, _tool: False
-    return Asker(console, views, read_line).decide
+    return Asker(console, views, read_line, wants_all_calls=mode == "every")
 
 
 class Asker:
-    """Asks about one call at a time. While it waits nothing else happens: a person shall not be hurried."""
+    """Asks about one call at a time. While it waits nothing else happens: a person shall not be hurried.
 
-    def __init__(self, console: Console, views: Sequence[View], read: Callable[..., str]) -> None:
+    Attributes:
+        wants_all_calls: Whether it is asked about calls that need no approval, too.
+    """
+
+    def __init__(
+        self, console: Console, views: Sequence[View], read: Callable[..., str], *, wants_all_calls: bool = False
+    ) -> None:
         """Ask on `console`, with `views` standing still; `read` gives the answers."""
+        self.wants_all_calls = wants_all_calls
         self._console = console
         self._views = views
         self._read = read
         self._approved_tools: set[str] = set()
 
-    async def decide(self, call: ToolCall, tool: Tool[..., Any]) -> Decision:
+    async def __call__(self, call: ToolCall, tool: Tool[..., Any]) -> Decision:
         """Have the person decide on a call. Ctrl-C stops the run."""
         if call.name in self._approved_tools:
             return True

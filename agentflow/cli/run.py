@@ -49,8 +49,9 @@ def run(
     approve: Annotated[
         str | None,
         typer.Option(
-            metavar="ask|always|never",
-            help="Calls that need approval: ask at the terminal, or always or never let them run. "
+            metavar="ask|every|always|never",
+            help="Calls that need approval: ask at the terminal, or always or never let them run; "
+            "'every' asks about all other calls, too. "
             "Without it the agent's own approver decides, or you do.",
         ),
     ] = None,
@@ -243,10 +244,14 @@ def _read_task(task: str | None, *, resume: str | None, journal: Path | None) ->
 
 
 def _check_approval(text: str | None) -> ApprovalMode | None:
-    modes: dict[str | None, ApprovalMode | None] = {None: None, "ask": "ask", "always": "always", "never": "never"}
-    if text not in modes:
-        raise ConfigurationError(f"--approve must be ask, always or never, got {text!r}")
-    return modes[text]
+    from typing import get_args
+
+    from agentflow.cli.asking import ApprovalMode
+
+    modes: dict[str, ApprovalMode] = {mode: mode for mode in get_args(ApprovalMode)}
+    if text is not None and text not in modes:
+        raise ConfigurationError(f"--approve must be one of {', '.join(modes)}, got {text!r}")
+    return None if text is None else modes[text]
 
 
 def _default_approval() -> ApprovalMode:

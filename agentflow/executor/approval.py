@@ -35,13 +35,15 @@ class Denial:
 
 
 Approver: TypeAlias = Callable[[ToolCall, Tool[..., Any]], "Decision | Awaitable[Decision]"]
-"""Asked before each call of a tool that needs approval; sync (must return quickly) or async (may take its time)."""
+"""Asked before each call of a tool that needs approval; sync (must return quickly) or async (may take its time).
+
+One that wants to be asked about the calls of all tools says so with an attribute ``wants_all_calls = True``."""
 
 Decision: TypeAlias = "bool | Approval | Denial"
 
 
 async def ask(approve: Approver | None, call: ToolCall, tool: Tool[..., Any]) -> ToolCall:
-    """Ask `approve` about `call`; calls of tools that need no approval pass.
+    """Ask `approve` about `call`; calls of tools that need no approval pass, unless it wants to see them all.
 
     Returns:
         The call to run, with the approver's arguments if it changed them.
@@ -49,7 +51,7 @@ async def ask(approve: Approver | None, call: ToolCall, tool: Tool[..., Any]) ->
     Raises:
         ToolDeniedError: The answer is no, or there is nobody to ask.
     """
-    if not tool.needs_approval:
+    if not (tool.needs_approval or getattr(approve, "wants_all_calls", False)):
         return call
     if approve is None:
         raise ToolDeniedError(

@@ -191,7 +191,7 @@ def test_dependencies_come_from_a_module(capsys):
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (["Task", "--approve", "maybe"], "must be ask, always or never"),
+        (["Task", "--approve", "maybe"], "must be one of ask, every, always, never"),
         (["Task", "--resume", "x"], "has its task already"),
         (["--resume", "x"], "needs the journal"),
         (["--resume", "x", "--journal", "none.sqlite"], "there is no journal"),
@@ -224,3 +224,11 @@ def test_a_planner_does_not_chat(capsys):
     """Without a task there is nothing to plan."""
     assert main(["run", "my_agents:planner"]) == 2
     assert "cannot chat" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("agents")
+def test_every_call_can_be_asked_about(answers, capsys):
+    """--approve every stands before tools that need no approval, too."""
+    answers.extend(["not now"])
+    assert main(["run", "my_agents:doubler", "Double 21.", "--approve", "every"]) == 0
+    assert "double was not approved and did not run: not now" in capsys.readouterr().out
