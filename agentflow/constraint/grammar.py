@@ -28,7 +28,7 @@ from agentflow.constraint.limits import CompileLimits, metered
 from agentflow.constraint.printers import Printer, Surface, Whitespace
 from agentflow.constraint.trees import Trees
 from agentflow.constraint.values import Depth, Piece, TooLargeError, ValueWriter
-from agentflow.errors import ConfigurationError, UnsatisfiableSchemaError, UnsupportedSchemaError
+from agentflow.errors import ConfigurationError, InvalidSchemaError, UnsatisfiableSchemaError, UnsupportedSchemaError
 from agentflow.types import JsonSchema, OnUnsupported, ToolSpec
 
 _CALL_START, _CALL_END = Control("<|tool_call>"), Control("<tool_call|>")
@@ -365,9 +365,12 @@ def _key(*parts: Any) -> str:
 
     Raises:
         UnsupportedSchemaError: A schema nests too deeply to be read.
+        InvalidSchemaError: It is not JSON.
     """
     try:
         text = json.dumps(parts, default=repr, ensure_ascii=False)
     except RecursionError as error:
         raise UnsupportedSchemaError("schema", reason="it nests too deeply") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise InvalidSchemaError(f"the schema is not JSON: {error}") from error
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()

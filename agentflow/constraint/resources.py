@@ -186,11 +186,11 @@ def _check_document(root: Any) -> str:
     if not isinstance(root, bool | Mapping):
         raise InvalidSchemaError(f"a schema is an object or a boolean, got {type(root).__name__}")
     try:
-        text = json.dumps(root)
+        text = json.dumps(root, ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidSchemaError(f"the schema is not JSON: {error}") from error
     limit = current().max_schema_bytes
-    size = len(text)
     if size > limit:
         raise UnsupportedSchemaError(
             "schema", reason=f"it has {size} bytes, the limit is {limit}", hint="raise CompileLimits.max_schema_bytes"
