@@ -25,7 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from agentflow.types import AssistantMessage, Draft, FinishReason, Plan, ToolCall, ToolResult, Usage
+from agentflow.types import AssistantMessage, Draft, FinishReason, JsonValue, Plan, ToolCall, ToolResult, Usage
 
 RunEnd: TypeAlias = Literal["output", "limit", "error", "cancelled"]
 """How a run ended: with its output, at a limit, with an error, or cancelled from outside."""
@@ -163,12 +163,14 @@ class CallFinished(RunEvent):
         result: What goes back to the model.
         duration_s: Seconds from `CallReady` to here, waiting included.
         usage: What the tool spent on models, as agents that run as tools do.
+        full_content: What the tool returned, if `result` shows only its first page.
     """
 
     call: ToolCall
     result: ToolResult
     duration_s: float
     usage: Usage = field(default_factory=Usage)
+    full_content: JsonValue = None
 
 
 @dataclass(frozen=True, kw_only=True)

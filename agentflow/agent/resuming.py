@@ -71,6 +71,8 @@ def _apply(event: Event, loop: Loop[Any], running: set[str]) -> None:
     elif isinstance(event, CallFinished):
         loop.finished_calls[event.call.id] = event.result
         loop.usage += event.usage
+        if event.full_content is not None:
+            loop.job.executor.keep(event.call, event.full_content)
     elif isinstance(event, OutputRejected):
         loop.num_rejected += 1
         loop.transcript.add_request(ask_again(event.problem))

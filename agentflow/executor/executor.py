@@ -117,6 +117,7 @@ class Executor:
         """Take one call through its stages; whatever fails becomes its result."""
         started_s = time.perf_counter()
         spent: list[Usage] = []
+        told: dict[str, Any] = {}
 
         def add_usage(usage: Usage) -> None:
             spent.append(usage)
@@ -132,19 +133,27 @@ class Executor:
                 context.emit(CallRunning(**_origin(context), call=call))
                 value = await _run_tool(tool, arguments, replace(context, call=call, add_usage=add_usage))
             result = ToolResult(call.id, call.name, self._shorten(call, value.content), file=value.file)
+            told["full_content"] = value.content if self._is_paged(call, value.content) else None
         except ExternalError as error:
             result = ToolResult(call.id, call.name, repair(error.message), is_error=True)
         duration_s = time.perf_counter() - started_s
         usage = sum(spent, Usage()) if spent else _NO_USAGE
-        context.emit(CallFinished(**_origin(context), call=call, result=result, duration_s=duration_s, usage=usage))
+        told.update(_origin(context), call=call, result=result, duration_s=duration_s, usage=usage)
+        context.emit(CallFinished(**told))
         return result
 
     def _shorten(self, call: ToolCall, content: JsonValue) -> JsonValue:
         if self._store is None:
             return truncate(content, max_chars=self._max_result_chars)
-        if call.name == READER_NAME or len(show(content)) <= self._max_result_chars:
-            return content
-        return self._store.keep(call, content)
+        return self._store.keep(call, content) if self._is_paged(call, content) else content
+
+    def _is_paged(self, call: ToolCall, content: JsonValue) -> bool:
+        return self._store is not None and call.name != READER_NAME and len(show(content)) > self._max_result_chars
+
+    def keep(self, call: ToolCall, content: JsonValue) -> None:
+        """Keep a long result of an earlier process, so that the model can read on in it."""
+        if self._store is not None:
+            self._store.keep(call, content)
 
     def _find(self, name: str) -> Tool[..., Any]:
         if tool := self._tools.get(name):

@@ -368,3 +368,24 @@ async def test_replay_tells_nested_runs_where_they_happened():
         with pytest.raises(JournalError, match="holds no run"):
             journal.replay("nope")
     assert {e.run_id for e in told} == {"r", "r.call_0", "r.call_1"}
+
+
+async def test_long_results_can_be_read_on_after_a_stop():
+    """The handle that the model was given is good in the next process, too."""
+
+    @tool
+    async def fetch() -> str:
+        return "".join(f"{i:04d} " for i in range(100))
+
+    replies = [call("fetch"), BackendError("lost")]
+    with Journal(":memory:") as journal:
+        agent = Agent(ScriptedBackend(replies), tools=[fetch], has_result_reader=True, max_result_chars=100)
+        with pytest.raises(BackendError):
+            await agent.run("go", journal=journal, run_id="r")
+        script = ScriptedBackend([call("read_result", call_id="call_0", start=100), "done"])
+        agent = Agent(script, tools=[fetch], has_result_reader=True, max_result_chars=100)
+        result = await agent.resume("r", journal)
+    first, rest = result.results
+    assert 'read_result(call_id="call_0", start=100)' in first.content
+    assert rest.content.startswith("0020 0021")
+    assert not rest.is_error
