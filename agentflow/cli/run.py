@@ -32,7 +32,10 @@ JOURNAL_VARIABLE = "AGENTFLOW_JOURNAL"
 def run(
     agent: Annotated[str, typer.Argument(metavar="MODULE:AGENT", help="Where the agent stands, e.g. my_agents:clerk.")],
     task: Annotated[
-        str | None, typer.Argument(help="What it shall do; - reads it from the standard input; none starts a chat.")
+        str | None,
+        typer.Argument(
+            metavar="TASK", help="What it shall do; - reads it from the standard input; none starts a chat."
+        ),
     ] = None,
     *,
     seed: Annotated[int | None, typer.Option(help="Seed of the draws.")] = None,
@@ -49,10 +52,9 @@ def run(
     approve: Annotated[
         str | None,
         typer.Option(
-            metavar="ask|every|always|never",
-            help="Calls that need approval: ask at the terminal, or always or never let them run; "
-            "'every' asks about all other calls, too. "
-            "Without it the agent's own approver decides, or you do.",
+            metavar="MODE",
+            help="Calls that need approval: 'ask' you, 'always' or 'never' let them run; 'every' asks you about all "
+            "calls. Without it the agent's own approver decides, or you do.",
         ),
     ] = None,
     deps: Annotated[
