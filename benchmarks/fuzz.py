@@ -266,9 +266,8 @@ def find_problem(text: str, schema: dict[str, Any]) -> str | None:
     if not errors:
         return None
     decimals = json.loads(json.dumps(schema), parse_float=Decimal)
-    exact = next(iter(kind(decimals).iter_errors(json.loads(text, parse_float=Decimal))), None)
-    is_about_divisors = "multipleOf" in json.dumps(schema) and "format" not in json.dumps(schema)
-    return None if exact is None and is_about_divisors else str(errors[0].message)
+    exact = kind(decimals, format_checker=kind.FORMAT_CHECKER).is_valid(json.loads(text, parse_float=Decimal))
+    return None if exact and "multipleOf" in json.dumps(schema) else str(errors[0].message)
 
 
 def draw(constraint: Constraint, num: int, generator: torch.Generator) -> list[list[int]]:
