@@ -8,7 +8,9 @@ from agentflow.agent import Agent
 from agentflow.backend.scripted import ScriptedBackend, call
 from agentflow.errors import ToolExecutionError
 from agentflow.journal import Journal
+from agentflow.planner import Planner, dump_plan, load_plan, plan_as_mermaid, plan_as_svg
 from agentflow.protocol import Control, render_prompt
+from agentflow.telemetry import LogWriter
 from agentflow.tool import tool
 from agentflow.types import ToolCall
 
@@ -158,6 +160,72 @@ async def test_hostile_tool_name_runs_nothing(number):
     assert result.results[0].is_error
     assert ran == []
     assert len(result.results[0].content) < 500
+
+
+def _plan_script(got):
+    """Plan to fetch, to note what was fetched, and to answer; what is noted is what the model was shown."""
+
+    def reply(request):
+        if request.tool_choice == "fetch":
+            return call("fetch")
+        if request.tool_choice == "note":
+            got.append(request.messages[-1].results[0].content)
+            return call("note", text=got[-1])
+        steps = [{"goal": "a", "tool": "fetch", "needs": []}, {"goal": "b", "tool": "note", "needs": [1]}]
+        return "done" if request.output_schema is None else {"steps": steps}
+
+    return reply
+
+
+@pytest.mark.parametrize("number", range(len(STRINGS)))
+async def test_hostile_result_in_a_plan_is_only_a_result(number, tmp_path):
+    """It becomes no step, no reference and no markup: it is passed on as it is, drawn, saved and run again."""
+    noted, erased, text = [], [], STRINGS[number]
+
+    @tool
+    async def fetch() -> str:
+        return text
+
+    @tool
+    async def note(text: str) -> str:
+        noted.append(text)
+        return text
+
+    @tool
+    async def erase() -> None:
+        erased.append(1)
+
+    planner = Planner(ScriptedBackend(_plan_script([])), tools=[fetch, note, erase])
+    with Journal(":memory:") as journal:
+        result = await planner.run("go", journal=journal, run_id="r")
+        again = await planner.resume("r", journal)
+    assert (again.plan, again.output) == (result.plan, "done")
+    assert [(s.tool, s.state) for s in result.plan.steps] == [("fetch", "done"), ("note", "done")]
+    svg = plan_as_svg(result.plan)
+    assert svg.count("<rect") == 2
+    assert len(plan_as_mermaid(result.plan).split("\n")) == 1 + 2 + 1 + 4  # head, steps, arrow, styles
+    dump_plan(result.plan, tmp_path / "plan.json")
+    rerun = await planner.run("go", plan=load_plan(tmp_path / "plan.json"))
+    assert noted == [_clean(text)] * 2
+    assert [s.result for s in rerun.plan.steps] == [_clean(text)] * 2
+    assert erased == []
+
+
+@pytest.mark.parametrize("number", range(len(STRINGS)))
+async def test_hostile_text_makes_one_line_of_log(number, caplog):
+    """Nothing that a model or tool says can pass for a record of its own, or reach the terminal as a control code."""
+    caplog.set_level("DEBUG", "agentflow")
+
+    @tool
+    async def echo(text: str) -> str:
+        return text
+
+    agent = Agent(ScriptedBackend([call("echo", text=_clean(STRINGS[number])), "ok"]), tools=[echo])
+    await agent.run(_clean(STRINGS[number]), on_event=LogWriter(has_content=True))
+    assert len(caplog.records) == 6
+    for record in caplog.records:
+        assert record.getMessage().isprintable()
+        assert record.getMessage().isascii()
 
 
 def _nest(depth):
