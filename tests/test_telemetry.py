@@ -14,6 +14,7 @@ from opentelemetry.trace import StatusCode
 from agentflow.agent import Agent, Limits
 from agentflow.backend.scripted import ScriptedBackend, call
 from agentflow.errors import LimitExceededError
+from agentflow.planner import Planner
 from agentflow.telemetry import Telemetry
 from agentflow.tool import tool
 
@@ -143,3 +144,27 @@ def test_agents_do_not_import_opentelemetry():
     code = "import sys, agentflow.agent, agentflow.telemetry; print('opentelemetry' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 # ours
     assert done.stdout.strip() == "False"
+
+
+async def test_spans_of_a_plan():
+    """Plan, drafts of steps, answer and calls are children of the run; none is left open or marked as failed."""
+
+    def reply(request):
+        if request.tool_choice == "look":
+            return call("look", city="Oslo")
+        if request.output_schema is None:
+            return "done"
+        return {"steps": [{"goal": "g", "tool": "look", "needs": []}] * 2}
+
+    collector = Collector()
+    planner = Planner(ScriptedBackend(reply), tools=[look], name="boss")
+    await planner.run("go", on_event=collector.observer)
+    spans = collector.exporter.get_finished_spans()
+    assert sorted(span.name for span in spans) == [
+        *["chat scripted"] * 4,
+        *["execute_tool look"] * 2,
+        "invoke_agent boss",
+    ]
+    assert all(span.status.status_code is StatusCode.UNSET for span in spans)
+    root = collector.spans["invoke_agent boss"]
+    assert {span.parent.span_id for span in spans if span is not root} == {root.context.span_id}
