@@ -5,7 +5,7 @@ import json
 import pytest
 
 from agentflow.cli.app import main
-from agentflow.cli.schema import compile_schema, describe_error, describe_size, judge
+from agentflow.cli.schema import compile_schema, describe_error, describe_size, examine, judge
 from agentflow.constraint import Vocabulary
 from agentflow.errors import InvalidSchemaError, SchemaError, UnsatisfiableSchemaError, UnsupportedSchemaError
 
@@ -23,7 +23,7 @@ def test_size_is_told_in_tokens_of_the_vocabulary():
     schema = {"type": "object", "properties": {"a": {"const": "x"}}, "required": ["a"], "additionalProperties": False}
     text = describe_size(compile_schema(schema, BYTES))
     shortest = len('{"a":"x"}') + 1
-    assert text.startswith("supported: ")
+    assert " states, " in text
     assert f"at least {shortest} tokens with its end token, at most {shortest} tokens" in text
 
 
@@ -63,6 +63,33 @@ def test_errors_name_the_keyword_and_its_place(schema, kind, parts):
         compile_schema(schema, BYTES)
     assert isinstance(caught.value, kind)
     assert all(part in describe_error(caught.value) for part in parts)
+
+
+def test_everything_that_is_not_supported_is_listed_with_its_place():
+    """One run shows all of it, the cure, and what is left; the value is judged all the same."""
+    texts = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
+    schema = {"type": "object", "properties": {"a": texts, "b": {"type": "string", "pattern": r"(x)\1"}}}
+    report = examine(schema, BYTES)
+    assert not report.is_supported
+    assert report.lines[:2] == [
+        "not supported: uniqueItems at /properties/a",
+        "not supported: pattern at /properties/b",
+    ]
+    assert "on_unsupported" in report.lines[2]
+    assert report.lines[3].startswith("the rest: ")
+    assert report.lines[3].endswith(" ms")
+    by_grammar, by_validator = judge({"a": ["x", "x"]}, schema, report.constraint)
+    assert by_grammar.is_taken
+    assert not by_validator.is_taken
+
+
+def test_values_are_tried_in_the_call_syntax_too():
+    """Keys are bare and sorted there, and strings stand between control tokens."""
+    control = '<|"|>'
+    vocabulary = Vocabulary([*(bytes([i]) for i in range(256)), None, None], {256}, {"<eos>": 256, control: 257})
+    report = examine(PERSON, vocabulary, "gemma")
+    by_grammar, _ = judge({"name": "Ada", "age": 3}, PERSON, report.constraint, "gemma")
+    assert by_grammar.text == f"grammar: accepts {{age:3,name:{control}Ada{control}}}"
 
 
 @pytest.mark.parametrize(("text", "part"), [(None, "cannot read"), ("{", "is not JSON")])

@@ -66,23 +66,3 @@ def brute_force(
     for i, v in itertools.product(range(index.shape[1]), range(log_probs.shape[1])):
         marginals[i, v] = weights[index[:, i] == v].sum()
     return log_partition, marginals, index[scores.argmax()]
-
-
-def takes(constraint, run) -> bool:
-    """Say whether a run of texts and control tokens, and then an end token, is a complete output in some tokens."""
-    vocabulary = constraint.vocabulary
-    table, longest = vocabulary.ids_by_bytes
-    states = {constraint.start_state}
-    for piece in run:
-        if not isinstance(piece, str):
-            states = {constraint._step(state, vocabulary.control_ids[piece.text]) for state in states} - {-1}
-            continue
-        data = piece.encode()
-        layers = [states, *(set() for _ in data)]
-        for at in range(len(data)):
-            for end in range(at + 1, min(len(data), at + longest) + 1):
-                token = table.get(data[at:end])
-                if token is not None:
-                    layers[end] |= {constraint._step(state, token) for state in layers[at]} - {-1}
-        states = layers[-1]
-    return any(constraint._step(state, end) == constraint.final for state in states for end in vocabulary.end_ids)

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import jsonschema
 import numpy as np
 import pytest
-from constraint_helpers import takes
 
 from agentflow.constraint import CompileLimits, compile_constraint, json_grammar
 from agentflow.constraint.canonical import canonical_run, canonical_text
 from agentflow.constraint.graph import concat
+from agentflow.constraint.membership import takes
 from agentflow.constraint.schema import SchemaTree
 from agentflow.constraint.trellis import condition_atoms
 from agentflow.errors import SchemaError, UnsatisfiableSchemaError
