@@ -70,6 +70,9 @@ def main() -> None:
     parser.add_argument("--bfcl", type=Path, help="wheel of bfcl-eval")
     parser.add_argument("--num", type=int, default=20, help="requests of each set")
     parser.add_argument("--model", default="embedded", help="'embedded' or a checkpoint folder")
+    parser.add_argument(
+        "--answers", type=Path, help="folder that keeps the peers' answers; asked again only if missing"
+    )
     parser.add_argument("--json", type=Path, help="also write the record here")
     arguments = parser.parse_args()
     if arguments.install:
@@ -83,7 +86,7 @@ def main() -> None:
     prompts = [p for p in prompts if given["agentflow"][p["id"]] is not None]
     record["num_too_long"] = record["num_asked"] - len(prompts)
     for name in arguments.only if arguments.peers else ():
-        given[name] = ask_peer(arguments.peers, name, prompts)
+        given[name] = ask_peer(arguments.peers, name, prompts, kept=arguments.answers)
     for name, answers in given.items():
         record["rows"] += list(score(name, prompts, answers))
     for row in record["rows"]:
@@ -199,16 +202,37 @@ async def _ask_one(model: Model, prompt: Prompt) -> dict[str, Any] | None:
     return {"calls": calls, "time_s": time.perf_counter() - started}
 
 
-def ask_peer(folder: Path, name: str, prompts: Sequence[Prompt]) -> dict[str, Any]:
+def ask_peer(folder: Path, name: str, prompts: Sequence[Prompt], *, kept: Path | None = None) -> dict[str, Any]:
     """Ask a peer in its own environment: one line of JSON for each request, one for each answer."""
-    lines = "".join(json.dumps({key: prompt[key] for key in ("id", "request", "tools")}) + "\n" for prompt in prompts)
+    lines = [json.dumps({key: prompt[key] for key in ("id", "request", "tools")}) for prompt in prompts]
+    file = kept / f"{name}.jsonl" if kept else None
+    known = dict(map(json.loads, file.read_text(encoding="utf-8").splitlines())) if file and file.exists() else {}
+    asked = [line for line in lines if line not in known]
     command = [str(folder / name / "bin" / "python"), str(PROGRAMS / f"with_{name}.py"), sysconfig.get_path("purelib")]
-    done = subprocess.run(  # noqa: S603 - a program of this folder
-        command, input=lines, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")
-    return {answer["id"]: answer for answer in map(json.loads, done.stdout.splitlines())}
+    with subprocess.Popen(  # noqa: S603 - a program of this folder
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        for line in asked:
+            answer = _exchange(process, line)
+            known[line] = answer
+            if file:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with file.open("a", encoding="utf-8") as out:
+                    out.write(json.dumps([line, answer]) + "\n")
+        process.communicate()
+    return {prompt["id"]: known[line] for prompt, line in zip(prompts, lines, strict=True)}
+
+
+def _exchange(process: subprocess.Popen[str], line: str) -> Any:
+    """Send a request and read its answer."""
+    assert process.stdin is not None  # noqa: S101 - both are pipes
+    assert process.stdout is not None  # noqa: S101
+    process.stdin.write(line + "\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    if not answer:
+        raise SystemExit(f"{process.args!r} ended before it answered; its message is above")
+    return json.loads(answer)
 
 
 # ---------------------------------------------------------------- judging
