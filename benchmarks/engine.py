@@ -1,11 +1,25 @@
-"""Structured turns per second for 1 to 16 agents at once: diffusion against the same weights from left to right.
+"""Structured turns for 1 to 32 agents at once: our engine, transformers' own loop and left to right, on equal terms.
 
-    python benchmarks/engine.py [--agents 1,2,4,8,16] [--repeats 5] [--turns 16] [--json benchmarks/results/engine.json]
+    python benchmarks/engine.py [--agents 1,2,4,8,16,32] [--repeats 5] [--json benchmarks/results/engine.json]
 
-Every agent asks for the first turn of a task of the suite `assistant`: a tool call, held to the schemas of the offered
-tools. No tool runs. Agents share one loaded model; each asks for its next turn when it has its last one. Within
-one number of agents no request comes twice, so nothing is found in a cache that a real agent would not find there.
-Numbers are medians over the repeats, with the least and the most; one warm-up run before is not counted.
+The same weights, prompts, machine and run for all of:
+
+    diffusion            our engine, held to the schemas
+    unconstrained        our engine without the constraint
+    generate             transformers' `generate` as it stands: no schema, one request at a time
+    generate+mask        the same with a grammar mask, left to right over the canvas, as logits processor
+    left-to-right-1      one token a pass, llguidance's mask, a cache that grows in place, one request at a time
+    left-to-right        the same, all agents in one pass, in our engine
+
+Every agent asks for the first turn of a task of the suite `assistant`: a tool call of one of the tools it has. There
+are as many sets of tools as kinds of tasks, as in a fleet of agents, so beginnings of prompts repeat and are reused by
+all modes but transformers'; with ``--fresh`` the tools are shuffled for every request, so that little can be reused. No
+tool runs. Agents share one loaded model; each asks for its next turn when it has its last one; no request comes
+twice. Numbers are medians over the repeats; one warm-up run before is not counted. `generate` cannot share a pass,
+so it is measured for one agent.
+
+Beside it: how soon the first denoising step of a prompt of 1,000 tokens is done with and without reuse, and a roofline:
+the operations of a pass over the rate that one large product reaches on this machine, against the time it takes.
 """
 
 from __future__ import annotations
@@ -13,27 +27,41 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
+import resource
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import torch
 from rich.console import Console
 from rich.table import Table
 
+from agentflow.backend.autoregressive import AutoregressiveBackend
 from agentflow.backend.base import Backend
-from agentflow.bench.harness import INSTRUCTIONS, Mode
+from agentflow.backend.diffusion.backend import DiffusionBackend
+from agentflow.backend.diffusion.engine import EngineStatistics
+from agentflow.backend.diffusion.loader import Checkpoint, load_checkpoint
+from agentflow.backend.diffusion.packed import PackedDenoiser, Segment
+from agentflow.bench.harness import INSTRUCTIONS
 from agentflow.bench.machine import this_machine
 from agentflow.bench.metrics import percentile
 from agentflow.bench.suite import make_suite
 from agentflow.bench.task import BenchTask
 from agentflow.bench.world import World
-from agentflow.cli.bench import DEFAULT_MODES, load_mode
 from agentflow.errors import ModelOutputError
-from agentflow.types import Generation, GenerationRequest, SystemMessage, Usage, UserMessage
+from agentflow.types import Generation, GenerationRequest, GenerationSettings, SystemMessage, Usage, UserMessage
+
+MODES = ("diffusion", "unconstrained", "generate", "generate+mask", "left-to-right-1", "left-to-right")
+ONE_AGENT_MODES = ("generate", "generate+mask")
+PREFIX_LENGTH = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,26 +70,44 @@ class Run:
 
     Attributes:
         wall_s: Wall time.
+        first_s: Time to the first finished turn.
         turn_s: Duration of each turn, waiting for a place included.
         num_readable: Turns that were a call or an answer.
         usage: Sum over the turns.
+        pass_s: Time that the engine spent in passes.
+        scheduling_s: Time that it spent between them.
     """
 
     wall_s: float
+    first_s: float
     turn_s: tuple[float, ...]
     num_readable: int
     usage: Usage
+    pass_s: float
+    scheduling_s: float
 
 
-def first_turn(task: BenchTask, mode: Mode, *, seed: int) -> GenerationRequest:
+def make_backend(mode: str, checkpoint: Checkpoint, *, num_agents: int) -> Backend:
+    """One way of decoding over a loaded checkpoint."""
+    if mode in ONE_AGENT_MODES:
+        from engine_peers.with_transformers import TransformersBackend
+
+        return TransformersBackend(checkpoint, has_mask=mode == "generate+mask")
+    if mode.startswith("left-to-right"):
+        max_rows = 1 if mode == "left-to-right-1" else num_agents
+        return AutoregressiveBackend(checkpoint, mask="llguidance", max_rows=max_rows)
+    return DiffusionBackend(checkpoint, max_rows=num_agents)
+
+
+def first_turn(task: BenchTask, *, seed: int, is_constrained: bool = True, is_fresh: bool = False) -> GenerationRequest:
     """Ask for the first turn of a task."""
     with World.opened(task.before) as world:
-        tools = tuple(tool.spec for tool in world.tools(task.tools))
+        tools = tuple(tool.spec for tool in world.tools(task.tools if is_fresh else sorted(task.tools)))
     return GenerationRequest(
         messages=(SystemMessage(INSTRUCTIONS), UserMessage(task.prompt)),
         tools=tools,
         output_schema=task.output_schema,
-        settings=dataclasses.replace(mode.settings, seed=seed),
+        settings=GenerationSettings(seed=seed, is_constrained=is_constrained),
     )
 
 
@@ -70,6 +116,7 @@ async def run_turns(backend: Backend, requests: Sequence[GenerationRequest], *, 
     waiting = list(requests)
     turn_s: list[float] = []
     generations: list[Generation] = []
+    ends_s: list[float] = []
 
     async def work() -> None:
         while waiting:
@@ -77,63 +124,205 @@ async def run_turns(backend: Backend, requests: Sequence[GenerationRequest], *, 
             started_s = time.perf_counter()
             with suppress(ModelOutputError):  # only without the constraint: a turn that is not readable
                 generations.append(await backend.generate(request))
-            turn_s.append(time.perf_counter() - started_s)
+            ends_s.append(time.perf_counter())
+            turn_s.append(ends_s[-1] - started_s)
 
+    before = _statistics(backend)
     started_s = time.perf_counter()
     async with anyio.create_task_group() as group:
         for _ in range(num_agents):
             group.start_soon(work)
+    wall_s = time.perf_counter() - started_s
+    after = _statistics(backend)
     return Run(
-        wall_s=time.perf_counter() - started_s,
+        wall_s=wall_s,
+        first_s=min(ends_s) - started_s,
         turn_s=tuple(turn_s),
         num_readable=len(generations),
         usage=sum((generation.usage for generation in generations), Usage()),
+        pass_s=after.pass_time_s - before.pass_time_s if after and before else 0.0,
+        scheduling_s=after.scheduling_time_s - before.scheduling_time_s if after and before else 0.0,
     )
 
 
-def measure(mode: Mode, *, name: str, num_agents: int, num_turns: int, num_repeats: int) -> dict[str, Any]:
+def _statistics(backend: Backend) -> EngineStatistics | None:
+    found = getattr(backend, "statistics", None)
+    return found() if found is not None else None
+
+
+def measure(mode: str, checkpoint: Checkpoint, options: argparse.Namespace, *, num_agents: int) -> dict[str, Any]:
     """Measure one mode at one number of agents."""
-    tasks = make_suite(num_turns * (num_repeats + 1), seed=num_agents)
-    requests = [first_turn(task, mode, seed=i) for i, task in enumerate(tasks)]
+    num_turns = max(options.turns, num_agents)
+    tasks = make_suite(num_turns * (options.repeats + 1), seed=num_agents)
+    make = partial(first_turn, is_constrained=mode not in ("unconstrained", "generate"), is_fresh=options.fresh)
+    requests = [make(task, seed=i) for i, task in enumerate(tasks)]
+    backend = make_backend(mode, checkpoint, num_agents=num_agents)
 
     async def measure_all() -> list[Run]:
         batches = [requests[i : i + num_turns] for i in range(0, len(requests), num_turns)]
-        _warm_up, *runs = [await run_turns(mode.backend, batch, num_agents=num_agents) for batch in batches]
+        _warm_up, *runs = [await run_turns(backend, batch, num_agents=num_agents) for batch in batches]
+        await backend.aclose()
         return runs
 
-    runs = anyio.run(measure_all)
+    return _summarize(mode, num_agents, anyio.run(measure_all))
+
+
+def _summarize(mode: str, num_agents: int, runs: Sequence[Run]) -> dict[str, Any]:
     usage = sum((run.usage for run in runs), Usage())
+    pass_s, scheduling_s = sum(run.pass_s for run in runs), sum(run.scheduling_s for run in runs)
+    busy_s = pass_s or usage.model_time_s
     return {
-        "mode": name,
+        "mode": mode,
         "num_agents": num_agents,
-        "num_turns": num_turns,
-        "num_repeats": num_repeats,
-        "turns_per_second": _spread([len(run.turn_s) / run.wall_s for run in runs]),
+        "num_turns": len(runs[0].turn_s),
+        "num_repeats": len(runs),
+        "calls_per_second": _spread([len(run.turn_s) / run.wall_s for run in runs]),
         "output_tokens_per_second": _spread([run.usage.output_tokens / run.wall_s for run in runs]),
-        "turn_duration_s_p50": _spread([percentile(run.turn_s, 50) for run in runs]),
+        "first_call_s": _spread([run.first_s for run in runs]),
+        "call_s_p50": _spread([percentile(run.turn_s, 50) for run in runs]),
+        "call_s_p95": _spread([percentile(run.turn_s, 95) for run in runs]),
         "readable_share": sum(run.num_readable for run in runs) / sum(len(run.turn_s) for run in runs),
+        "output_tokens_per_call": usage.output_tokens / max(usage.requests, 1),
+        "forwards_per_call": usage.num_forwards / max(usage.requests, 1),
         "denoising_steps_per_canvas": usage.denoising_steps_per_canvas,
         "tokens_per_forward": usage.tokens_per_forward,
-        "constraint_time_share": usage.constraint_time_s / usage.model_time_s if usage.model_time_s else 0.0,
+        "constraint_share_of_pass": usage.constraint_time_s / busy_s if busy_s else 0.0,
+        "scheduling_share": scheduling_s / (pass_s + scheduling_s) if pass_s else 0.0,
+        "reused_prompt_share": usage.cached_input_tokens / max(usage.input_tokens, 1),
+        "resident_mib": _resident_mib(),
     }
+
+
+def _resident_mib() -> float:
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def measure_prefix(checkpoint: Checkpoint, *, num_repeats: int) -> dict[str, Any]:
+    """Time to the first draft of a turn behind 1,000 tokens, read anew and reused."""
+    words = "The harbour opens at nine and the ferry leaves when the tide allows. "
+
+    num_word_tokens = len(checkpoint.tokenizer.encode(words, add_special_tokens=False))
+
+    def ask(salt: str, question: str) -> GenerationRequest:
+        text = salt + words * (PREFIX_LENGTH // num_word_tokens)
+        return GenerationRequest(
+            messages=(SystemMessage(text), UserMessage(question)),
+            settings=GenerationSettings(seed=1, max_new_tokens=48),
+        )
+
+    async def first_draft_s(backend: DiffusionBackend, request: GenerationRequest) -> tuple[float, Usage]:
+        seen: list[float] = []
+        started_s = time.perf_counter()
+        generation = await backend.generate(request, on_draft=lambda _: seen.append(time.perf_counter() - started_s))
+        return seen[0], generation.usage
+
+    async def run() -> dict[str, Any]:
+        backend = DiffusionBackend(checkpoint)
+        pairs = []
+        await first_draft_s(backend, ask("warm ", "When?"))
+        for i in range(num_repeats):
+            anew = await first_draft_s(backend, ask(f"{i} ", "When does it open?"))
+            again = await first_draft_s(backend, ask(f"{i} ", "When does it leave?"))
+            pairs.append((anew, again))
+        await backend.aclose()
+        return {
+            "num_prompt_tokens": pairs[0][0][1].input_tokens,
+            "num_reused_tokens": pairs[0][1][1].cached_input_tokens,
+            "first_draft_anew_s": _spread([anew[0] for anew, _ in pairs]),
+            "first_draft_reused_s": _spread([again[0] for _, again in pairs]),
+            "ratio": statistics.median(again[0] / anew[0] for anew, again in pairs),
+        }
+
+    return anyio.run(run)
+
+
+def measure_roofline(checkpoint: Checkpoint, *, num_repeats: int = 15) -> list[dict[str, Any]]:
+    """Passes over one and many canvases behind 300 tokens: operations, bytes of weights, and the time they take."""
+    denoiser = checkpoint.denoiser
+    if not isinstance(denoiser, PackedDenoiser):
+        return []
+    square = torch.randn(768, 768)
+    flop_per_s = 2 * 768**3 / _median_s(lambda: square @ square, 25)
+    table = denoiser.model.lm_head.weight
+    layers = list(denoiser.model.model.decoder.layers.parameters())
+    num_weights = sum(p.numel() for p in layers) + table.numel()
+    rows = []
+    for num_rows, length in ((1, 1), (1, 32), (4, 32), (16, 1), (16, 32)):
+        contexts = [denoiser.open_context() for _ in range(num_rows)]
+        for context in contexts:
+            denoiser.read_inplace(context, [20 + i % 1000 for i in range(300)])
+        canvas = torch.randint(denoiser.vocab_size, (length,))
+        segments = [Segment(context, (), canvas) for context in contexts]
+
+        def step(segments: list[Segment] = segments) -> None:
+            outcomes = denoiser.run(segments)
+            denoiser.logits(torch.cat([o.canvas for o in outcomes if o.canvas is not None]))
+
+        flop = 2 * num_weights * num_rows * length
+        taken_s = _median_s(step, num_repeats)
+        rows.append(
+            {
+                "num_rows": num_rows,
+                "tokens_a_row": length,
+                "weight_mib": num_weights * 4 / 2**20,
+                "gigaflop": flop / 1e9,
+                "gigaflop_per_second_of_a_product": flop_per_s / 1e9,
+                "floor_ms": 1e3 * flop / flop_per_s,
+                "taken_ms": 1e3 * taken_s,
+            }
+        )
+    return rows
+
+
+def _median_s(work: Any, num_repeats: int) -> float:
+    work()
+    times = []
+    for _ in range(num_repeats):
+        started_s = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started_s)
+    return statistics.median(times)
+
+
+def ratios(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """What the modes are to each other, by calls per second."""
+    calls = {(row["mode"], row["num_agents"]): row["calls_per_second"]["median"] for row in rows}
+    pairs = {
+        "one agent: diffusion / left to right with its mask": (("diffusion", 1), ("left-to-right-1", 1)),
+        "one agent: diffusion / generate with a mask": (("diffusion", 1), ("generate+mask", 1)),
+        "diffusion: 16 agents / one agent": (("diffusion", 16), ("diffusion", 1)),
+        "16 agents: diffusion / batched left to right": (("diffusion", 16), ("left-to-right", 16)),
+    }
+    return {name: calls[a] / calls[b] for name, (a, b) in pairs.items() if a in calls and b in calls}
 
 
 def print_table(rows: Sequence[dict[str, Any]], console: Console) -> None:
     """Print one line per mode and number of agents."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("mode", "agents", "turns/s", "(least to most)", "tokens/s", "turn p50, s", "steps/canvas", "readable"):
+    names = ("mode", "agents", "calls/s", "(least to most)", "tokens/s", "first, s", "p50, s", "p95, s", "steps/canvas",
+             "tokens/forward", "constraint", "scheduling", "reused", "MiB")  # fmt: skip
+    for name in names:
         table.add_column(name, justify="left" if name == "mode" else "right")
     for row in rows:
-        turns = row["turns_per_second"]
+        calls = row["calls_per_second"]
         table.add_row(
             row["mode"],
             str(row["num_agents"]),
-            f"{turns['median']:.2f}",
-            f"({turns['least']:.2f} to {turns['most']:.2f})",
-            f"{row['output_tokens_per_second']['median']:.1f}",
-            f"{row['turn_duration_s_p50']['median']:.3f}",
-            f"{row['denoising_steps_per_canvas']:.1f}" if row["denoising_steps_per_canvas"] else "-",
-            f"{100 * row['readable_share']:.0f} %",
+            f"{calls['median']:.2f}",
+            f"({calls['least']:.2f} to {calls['most']:.2f})",
+            f"{row['output_tokens_per_second']['median']:.0f}",
+            f"{row['first_call_s']['median']:.3f}",
+            f"{row['call_s_p50']['median']:.3f}",
+            f"{row['call_s_p95']['median']:.3f}",
+            f"{row['denoising_steps_per_canvas']:.2f}" if row["denoising_steps_per_canvas"] else "-",
+            f"{row['tokens_per_forward']:.1f}",
+            f"{100 * row['constraint_share_of_pass']:.1f} %",
+            f"{100 * row['scheduling_share']:.1f} %",
+            f"{100 * row['reused_prompt_share']:.0f} %",
+            f"{row['resident_mib']:.0f}",
         )
     console.print(table)
 
@@ -142,31 +331,52 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
-def main() -> None:
-    """Read the options, measure, print a table and a last line of JSON."""
+def _read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="embedded")
-    parser.add_argument("--agents", default="1,2,4,8,16")
-    parser.add_argument("--modes", default=DEFAULT_MODES)
+    parser.add_argument("--agents", default="1,2,4,8,16,32")
+    parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--turns", type=int, default=16)
+    parser.add_argument("--turns", type=int, default=16, help="turns a run, at least one an agent")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch; one is steadier for small networks")
+    parser.add_argument("--fresh", action="store_true", help="other tools in every request")
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def _applies(mode: str, num_agents: int) -> bool:
+    """Skip what tells nothing: who cannot share a pass takes as long a turn for many agents as for one."""
+    if mode in ONE_AGENT_MODES:
+        return num_agents == 1
+    if mode in ("left-to-right-1", "unconstrained"):
+        return num_agents in (1, 16)
+    return True
+
+
+def main() -> None:
+    """Read the options, measure, print tables and a last line of JSON."""
+    options = _read_options()
+    torch.set_num_threads(options.threads)
     machine = this_machine()
     print(f"{machine}\n{', '.join(f'{name} {number}' for name, number in machine.versions.items())}")
-    print(
-        f"model {options.model}, {options.turns} turns a run, {options.repeats} repeats, seeds 0 to {options.turns - 1}"
-    )
-    rows: list[dict[str, Any]] = []
-    for name in options.modes.split(","):
-        mode = load_mode(name, options.model)
-        rows += [
-            measure(mode, name=name, num_agents=num_agents, num_turns=options.turns, num_repeats=options.repeats)
-            for num_agents in map(int, options.agents.split(","))
-        ]
-        anyio.run(mode.backend.aclose)
-    print_table(rows, Console(width=140))
-    report = {"model": options.model, "machine": dataclasses.asdict(machine), "rows": rows}
+    print(f"model {options.model}, {options.repeats} repeats, {options.threads} thread(s) of torch, seeds from 0")
+    checkpoint = load_checkpoint(options.model)
+    agents = [int(number) for number in options.agents.split(",")]
+    cases = [(mode, n) for n in agents for mode in options.modes.split(",") if _applies(mode, n)]
+    rows = [measure(mode, checkpoint, options, num_agents=n) for mode, n in cases]
+    rows.sort(key=lambda row: (MODES.index(row["mode"]), row["num_agents"]))
+    report = {
+        "model": options.model,
+        "machine": dataclasses.asdict(machine),
+        "command": shlex.join(["python", *sys.argv]),
+        "num_threads": options.threads,
+        "rows": rows,
+        "ratios": ratios(rows),
+        "prefix": measure_prefix(checkpoint, num_repeats=options.repeats),
+        "roofline": measure_roofline(checkpoint),
+    }
+    print_table(rows, Console(width=170))
+    print(json.dumps({key: report[key] for key in ("ratios", "prefix", "roofline")}, indent=1))
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -31,12 +31,22 @@ class DiffusionBackend:
         checkpoint: See `agentflow.backend.diffusion.loader.load_checkpoint`.
         max_rows: Most requests that share a forward pass; more wait for their place.
         max_waiting: Most requests that wait; more are refused with `OverloadedError`.
+        prefix_cache_bytes: Memory for the contexts of recent prompts, which others that begin alike reuse.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, max_rows: int = 16, max_waiting: int = 1024) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        max_rows: int = 16,
+        max_waiting: int = 1024,
+        prefix_cache_bytes: int = 1 << 28,
+    ) -> None:
         self._checkpoint = checkpoint
         self._denoiser = checkpoint.denoiser
-        self._engine = Engine(checkpoint.denoiser, max_rows=max_rows, max_waiting=max_waiting)
+        self._engine = Engine(
+            checkpoint.denoiser, max_rows=max_rows, max_waiting=max_waiting, prefix_cache_bytes=prefix_cache_bytes
+        )
         self.codec = TurnCodec.of(checkpoint)
 
     @property
