@@ -1,6 +1,7 @@
 """Loading a model and decoding values with it."""
 
 import dataclasses
+import functools
 import subprocess
 import sys
 from typing import Literal
@@ -12,9 +13,24 @@ from typing_extensions import TypedDict
 
 from agentflow.backend.diffusion.untrained import save_untrained_checkpoint
 from agentflow.backend.scripted import ScriptedBackend
-from agentflow.errors import ConfigurationError, OutputValidationError, TruncatedOutputError, UnsupportedSchemaError
-from agentflow.model import Model, load_model
-from agentflow.types import AssistantMessage, Generation, GenerationSettings, SystemMessage, Usage, UserMessage
+from agentflow.errors import (
+    ConfigurationError,
+    MalformedOutputError,
+    OutputValidationError,
+    TruncatedOutputError,
+    UnsupportedSchemaError,
+)
+from agentflow.model import Model, load_model, run_to_end
+from agentflow.types import (
+    AssistantMessage,
+    Generation,
+    GenerationRequest,
+    GenerationSettings,
+    SystemMessage,
+    ToolSpec,
+    Usage,
+    UserMessage,
+)
 
 FAST = GenerationSettings(max_denoising_steps=4, max_new_tokens=64, seed=1)
 
@@ -213,3 +229,26 @@ def test_a_python_type_is_checked_against_its_whole_schema():
 
     backend = ScriptedBackend([{"names": ["a", "a"]}, {"names": ["a"]}])
     assert Model(backend).decode_sync(Team, "Write.", on_unsupported="check") == Team(names=["a"])
+
+
+@pytest.mark.slow
+def test_calls_are_checked_for_what_the_grammar_leaves_out(model):
+    """Arguments of a tool that break such a keyword are a malformed turn, which an agent has written again."""
+    spec = ToolSpec("tag", "", {"type": "object", "properties": {"tags": DISTINCT}, "required": ["tags"]})
+    problems = []
+    for seed in range(12):
+        settings = GenerationSettings(
+            seed=seed, max_new_tokens=32, max_denoising_steps=2, is_grounded=False, on_unsupported="check"
+        )
+        request = GenerationRequest(
+            messages=(UserMessage("Tag."),), tools=(spec,), tool_choice="tag", settings=settings
+        )
+        try:
+            generation = run_to_end(functools.partial(model.generate, request))
+        except MalformedOutputError as error:
+            problems.append((error.message, error.text))
+        else:
+            for call in generation.message.tool_calls:
+                assert len(call.arguments["tags"]) == len(set(call.arguments["tags"]))
+    assert all("non-unique" in problem for problem, _ in problems)
+    assert all(text.startswith("<|tool_call>call:tag{") for _, text in problems)
