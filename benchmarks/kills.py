@@ -1,6 +1,6 @@
 """Kill runs at random moments and go on with them, until they end: does each end as an undisturbed one would have?
 
-    python benchmarks/kills.py --kills 200 --seed 1
+    python benchmarks/kills.py [--kills 200] [--seed 1] [--json benchmarks/results/kills.json]
 
 Runs of three kinds (an agent, agents nested in an agent, a plan with an agent as a worker) send numbered messages with
 a tool that is not idempotent. They are stopped again and again: by SIGKILL, by SIGTERM, and by a disk that is full. In
@@ -342,6 +342,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="also write the last line to this file")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -356,7 +357,10 @@ def main() -> None:
     print(f"messages: {tally.num_messages}, reported as unknown: {tally.num_unknown}; problems: {len(tally.problems)}")
     for problem in tally.problems:
         print(f"PROBLEM: {problem}")
-    print(json.dumps({"seed": options.seed, "duration_s": round(duration_s, 1), **vars(tally)}))
+    line = json.dumps({"seed": options.seed, "duration_s": round(duration_s, 1), **vars(tally)})
+    print(line)
+    if options.json:
+        options.json.write_text(line + "\n")
     sys.exit(1 if tally.problems else 0)
 
 

@@ -1,33 +1,22 @@
-"""The code of the documentation works: blocks of a page are run in order, in one namespace, and then its tests."""
+"""The pages for users say only what works."""
 
-from __future__ import annotations
-
-import inspect
 import re
 from pathlib import Path
 
-import pytest
+import anyio
 
-from agentflow.testing import ScriptedBackend, call
-
-DOCS = Path(__file__).parents[1] / "docs"
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PAGE = Path(__file__).parents[1] / "docs" / "agents.md"
 
 
-def run_page(name):
-    """Run the blocks of a page and give what they define."""
-    namespace = {"__name__": f"docs_{name}"}
-    for block in BLOCK.findall((DOCS / f"{name}.md").read_text()):
-        exec(compile(block, f"docs/{name}.md", "exec"), namespace)  # noqa: S102 # our own pages
-    return namespace
-
-
-@pytest.mark.slow
-def test_the_page_on_testing_is_right(tmp_path):
-    """Its blocks define tests; they pass, the one that needs a recording after it was made."""
-    page = run_page("testing")
-    tests = [value for name, value in page.items() if name.startswith("test_")]
-    assert len(tests) == 5
-    page["record"](tmp_path, ScriptedBackend([call("get_balance", name="Ann"), "Ann has 120."]))
-    for test in tests:
-        test(tmp_path) if inspect.signature(test).parameters else test()
+def test_code_of_the_page_runs(capsys):
+    """All blocks of the page about agents, one after the other, as a reader would type them."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    names = {"__name__": "page"}
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), names)  # noqa: S102 # our own page
+    anyio.run(names["watch"])
+    shown = capsys.readouterr().out
+    assert "city='Oslo' celsius=4.0" in shown
+    assert "● c mean(numbers=[2.0, 8.0])" in shown
+    assert "RunFinished" in shown
+    assert len(blocks) >= 7
