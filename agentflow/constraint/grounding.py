@@ -235,29 +235,40 @@ def determinise_spans(nfa: SpanNfa) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     Returns:
         Source, token and target of each edge, sources ascending, and whether each state accepts.
     """
-    first = (0,)
-    index: dict[tuple[int, ...], int] = {first: 0}
-    order: list[tuple[int, ...]] = [first]
+    edges = nfa.edges
+    alone = [-1] * len(edges)  # the subset of one state, by that state
+    index: dict[tuple[int, ...], int] = {}
+    order: list[int | tuple[int, ...]] = [0]
+    alone[0] = 0
     source: list[int] = []
     token: list[int] = []
     target: list[int] = []
     for at, states in enumerate(order):
-        if len(states) == 1:
-            merged = nfa.edges[states[0]]
-        else:
-            merged = {}
-            for state in states:
-                for symbol, targets in nfa.edges[state].items():
-                    merged.setdefault(symbol, []).extend(targets)
-        for symbol, targets in merged.items():
-            key = tuple(sorted(set(targets))) if len(targets) > 1 else (targets[0],)
-            after = index.get(key)
-            if after is None:
-                spend()
-                after = index[key] = len(order)
-                order.append(key)
+        row = edges[states] if isinstance(states, int) else _merge_rows([edges[state] for state in states])
+        for symbol, targets in row.items():
+            key = tuple(sorted(set(targets))) if len(targets) > 1 else None
+            if key is None or len(key) == 1:
+                after = alone[targets[0]]
+                if after < 0:
+                    after = alone[targets[0]] = len(order)
+                    order.append(targets[0])
+            else:
+                after = index.setdefault(key, len(order))
+                if after == len(order):
+                    order.append(key)
             source.append(at)
             token.append(symbol)
             target.append(after)
-    accepting = np.array([any(s in nfa.accepting for s in states) for states in order], np.int32)
-    return np.array(source, np.int32), np.array(token, np.int32), np.array(target, np.int32), accepting
+        spend()
+    accepts = nfa.accepting
+    labels = [s in accepts if isinstance(s, int) else not accepts.isdisjoint(s) for s in order]
+    return np.array(source, np.int32), np.array(token, np.int32), np.array(target, np.int32), np.array(labels, np.int32)
+
+
+def _merge_rows(rows: list[dict[int, list[int]]]) -> dict[int, list[int]]:
+    merged: dict[int, list[int]] = {}
+    for row in rows:
+        for symbol, targets in row.items():
+            known = merged.get(symbol)
+            merged[symbol] = targets if known is None else known + targets
+    return merged
