@@ -299,14 +299,11 @@ def condition_atoms(log_sum: FloatArray, constraint: Constraint) -> _Row:
 def _sum_atoms(values: torch.Tensor, constraint: Constraint) -> Sums:
     """Sum probabilities over atoms, some positions at a time."""
     step = max(1, _CHUNK_ELEMENTS // values.shape[1])
+    atoms = (constraint.token_atom, constraint.num_atoms, int(constraint.atom_size.argmax()))
     parts = []
     for chunk in torch.split(values, step):
-        peak = chunk.double().amax(dim=1)  # (l,)
+        peak = chunk.amax(dim=1).double()  # (l,)
         peak = torch.where(torch.isfinite(peak), peak, torch.zeros_like(peak))
-        scaled = torch.exp(chunk.double() - peak[:, None])  # (l, V)
-        parts.append(
-            trellis_tokens.sum_atoms(
-                chunk.numpy(), scaled.numpy(), peak.numpy(), constraint.token_atom, constraint.num_atoms
-            )
-        )
+        scaled = torch.sub(chunk, peak[:, None], out=torch.empty(chunk.shape, dtype=torch.float64)).exp_()  # (l, V)
+        parts.append(trellis_tokens.sum_atoms(chunk.numpy(), scaled.numpy(), peak.numpy(), *atoms))
     return Sums(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))

@@ -16,7 +16,7 @@ _TINY = 1e-280
 
 
 @njit(cache=True, nogil=True)
-def sum_atoms(values: Any, scaled: Any, peak: Any, atom: Any, num_atoms: Any) -> Any:
+def sum_atoms(values: Any, scaled: Any, peak: Any, atom: Any, num_atoms: Any, big: Any) -> Any:
     """Sum probabilities, and probability times log-probability, over atoms.
 
     Args:
@@ -25,6 +25,7 @@ def sum_atoms(values: Any, scaled: Any, peak: Any, atom: Any, num_atoms: Any) ->
         peak: ``(L,)`` float64, the largest finite value of each row.
         atom: ``(V,)`` int32.
         num_atoms: ``K``.
+        big: The atom with the most tokens; its sums stay in registers.
 
     Returns:
         ``(L, K)`` float64 log of each sum (-inf: empty), and ``(L, K)`` mean log-probability within the atom.
@@ -36,12 +37,20 @@ def sum_atoms(values: Any, scaled: Any, peak: Any, atom: Any, num_atoms: Any) ->
         total = np.zeros(num_atoms)
         moment = np.zeros(num_atoms)
         top = np.full(num_atoms, -np.inf)
+        big_total = 0.0
+        big_moment = 0.0
         for v in range(num_tokens):
             a = atom[v]
             weight = scaled[i, v]
             if weight > 0:
-                total[a] += weight
-                moment[a] += weight * values[i, v]
+                if a == big:
+                    big_total += weight
+                    big_moment += weight * values[i, v]
+                else:
+                    total[a] += weight
+                    moment[a] += weight * values[i, v]
+        total[big] = big_total
+        moment[big] = big_moment
         is_exact = True
         for a in range(num_atoms):
             if total[a] > _TINY:
