@@ -59,7 +59,8 @@ def load_model(
     Args:
         name_or_path: ``"embedded"``, the folder of a checkpoint, or a name on the Hub such as
             ``"google/diffusiongemma-26B-A4B-it"``.
-        device: A torch device; ``None``: CUDA if there is any, else the CPU.
+        device: A torch device; ``None``: CUDA if there is any, else the CPU; ``"auto"``: spread over all devices by
+            transformers' device map, which needs accelerate.
         dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``; ``None``: float32 on the CPU, else the checkpoint's own.
         mode: ``"autoregressive"`` decodes the same weights from left to right, to measure against.
         mask: For ``mode="autoregressive"``: whose grammar mask holds the output to its schemas.

@@ -1,15 +1,17 @@
 """Checkpoints are read as they are, and what cannot be read says what to do."""
 
 import json
+import shutil
 import time
 
 import pytest
 import torch
 
+from agentflow.backend.diffusion import loader
 from agentflow.backend.diffusion.dense import DenseDenoiser
 from agentflow.backend.diffusion.loader import Profile, find_checkpoint, load_checkpoint
 from agentflow.backend.diffusion.untrained import save_untrained_checkpoint
-from agentflow.errors import ConfigurationError, ModelNotFoundError
+from agentflow.errors import ConfigurationError, MissingDependencyError, ModelNotFoundError
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +149,21 @@ def test_impossible_devices_and_dtypes_are_refused(folder, options):
     """The error names the value."""
     with pytest.raises(ConfigurationError, match=str(next(iter(options.values())))):
         load_checkpoint(folder, **options)
+
+
+def test_a_quantisation_that_is_not_installed_is_named(folder, tmp_path):
+    """The message names the method and the package, before any weight is read."""
+    quantised = tmp_path / "quantised"
+    shutil.copytree(folder, quantised)
+    config = json.loads((quantised / "config.json").read_text(encoding="utf-8"))
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (quantised / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(MissingDependencyError, match="gptq"):
+        load_checkpoint(quantised)
+
+
+def test_spreading_over_devices_needs_accelerate(folder, monkeypatch):
+    """Without accelerate, device "auto" says what to install; nothing falls back in silence."""
+    monkeypatch.setattr(loader, "find_spec", lambda name: None if name == "accelerate" else object())
+    with pytest.raises(MissingDependencyError, match="accelerate"):
+        load_checkpoint(folder, device="auto")

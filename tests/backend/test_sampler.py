@@ -8,6 +8,7 @@ from agentflow.backend.diffusion.sampler import (
     accept_by_entropy,
     draw_noise,
     draw_tokens,
+    read_logits,
     temperatures,
 )
 from agentflow.errors import ConfigurationError
@@ -94,3 +95,16 @@ def test_a_schedule_that_does_not_cool_down_is_refused():
         SamplerConfig().override(GenerationSettings(t_min=0.9))
     with pytest.raises(ConfigurationError, match="0 < t_min"):
         SamplerConfig(t_min=0.0)
+
+
+@pytest.mark.parametrize("scale", [0.1, 4.0, 60.0])
+def test_one_reading_tells_what_many_passes_tell(scale):
+    """Total, entropy and argmax equal those of the log-softmax to rounding, for flat and for sure positions."""
+    logits = scale * torch.randn(2, 5, 700, generator=torch.Generator().manual_seed(0))
+    reading = read_logits(logits)
+    log_probs = logits.double().log_softmax(-1)
+    assert torch.equal(reading.probs, logits.softmax(-1))
+    assert torch.equal(reading.argmax, logits.argmax(-1))
+    assert torch.allclose(reading.log_total.double(), logits.double().logsumexp(-1), atol=1e-5, rtol=1e-6)
+    assert torch.allclose(reading.entropies.double(), -(log_probs.exp() * log_probs).sum(-1), atol=5e-5, rtol=1e-5)
+    assert (reading.entropies >= 0).all()

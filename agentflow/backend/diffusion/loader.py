@@ -22,7 +22,7 @@ import torch
 from agentflow.backend.diffusion.denoiser import Denoiser
 from agentflow.backend.diffusion.packed import PackedDenoiser
 from agentflow.backend.diffusion.sampler import SamplerConfig
-from agentflow.errors import ConfigurationError, ModelNotFoundError
+from agentflow.errors import ConfigurationError, MissingDependencyError, ModelNotFoundError
 
 _EMBEDDED = Path(__file__).parents[2] / "embedded" / "checkpoint"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -97,17 +97,21 @@ def load_checkpoint(name_or_path: str | Path, *, device: str | None = None, dtyp
 
     Args:
         name_or_path: ``"embedded"``, a folder, or a name on the Hub such as ``"google/diffusiongemma-26B-A4B-it"``.
-        device: A torch device; ``None``: CUDA if there is any, else the CPU.
-        dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``; ``None``: float32 on the CPU, else the checkpoint's own.
+        device: A torch device; ``None``: CUDA if there is any, else the CPU; ``"auto"``: spread over all devices by
+            transformers' device map, which needs accelerate.
+        dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``; ``None``: float32 on the CPU, else the checkpoint's own;
+            a quantised checkpoint keeps what it says of itself.
 
     Raises:
+        MissingDependencyError: The checkpoint's quantisation, or ``"auto"``, needs a package that is not installed.
         ModelNotFoundError: There is no such model, or its weights are not here and cannot be fetched.
         ConfigurationError: The folder holds something else, or device or dtype make no sense.
     """
     chosen_device = _choose_device(device)
-    chosen_dtype = _choose_dtype(dtype, chosen_device)
+    _choose_dtype(dtype, chosen_device, is_quantized=False)  # a wrong one is said before anything is fetched
     folder = find_checkpoint(name_or_path)
     config = _read_config(folder)
+    chosen_dtype = _choose_dtype(dtype, chosen_device, is_quantized="quantization_config" in config)
     profile = Profile.read(folder)
     with _quiet():
         model = _load_model(folder, config, device=chosen_device, dtype=chosen_dtype)
@@ -222,19 +226,31 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _load_model(folder: Path, config: dict[str, Any], *, device: torch.device, dtype: torch.dtype | str) -> Any:
+def _load_model(folder: Path, config: dict[str, Any], *, device: torch.device | None, dtype: torch.dtype | str) -> Any:
+    """Read the weights; without a device, transformers chooses one for each part."""
     from transformers import DiffusionGemmaForBlockDiffusion
 
+    quantization = config.get("quantization_config")
     options: dict[str, Any] = {"local_files_only": True, "dtype": dtype}
     if not config["text_config"].get("num_experts"):
         options["experts_implementation"] = "eager"  # the fused ones cannot do without experts
-    if device.type != "cpu" and find_spec("accelerate") is not None:
+    if device is None:
+        options["device_map"] = "auto"
+    elif (device.type != "cpu" or quantization) and find_spec("accelerate") is not None:
         options["device_map"] = {"": device}  # weights go to the device as they are read
+    if device is None and find_spec("accelerate") is None:
+        raise MissingDependencyError("device 'auto' needs accelerate", hint="pip install accelerate")
     try:
         model = DiffusionGemmaForBlockDiffusion.from_pretrained(folder, **options)
+    except ImportError as error:
+        method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else "none"
+        raise MissingDependencyError(
+            f"{folder} (quantisation: {method}) needs a package that is not installed: {str(error).strip()}",
+            hint="install it, or load a checkpoint that is not quantised",
+        ) from error
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise ConfigurationError(f"{folder} cannot be loaded as DiffusionGemma: {error}") from error
-    return model.to(device)
+    return model if device is None or quantization else model.to(device)  # quantised weights stay where they are
 
 
 def _load_tokenizer(folder: Path) -> Any:
@@ -256,7 +272,10 @@ def _end_ids(generation_config: Any, config: Any) -> frozenset[int]:
     return frozenset([ids] if isinstance(ids, int) else ids)
 
 
-def _choose_device(device: str | None) -> torch.device:
+def _choose_device(device: str | None) -> torch.device | None:
+    """The device; ``None``: as transformers' device map says."""
+    if device == "auto":
+        return None
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -270,9 +289,10 @@ def _choose_device(device: str | None) -> torch.device:
     return chosen
 
 
-def _choose_dtype(dtype: str | None, device: torch.device) -> torch.dtype | str:
+def _choose_dtype(dtype: str | None, device: torch.device | None, *, is_quantized: bool) -> torch.dtype | str:
     if dtype is None:
-        return torch.float32 if device.type == "cpu" else "auto"
+        is_on_cpu = device.type == "cpu" if device is not None else not torch.cuda.is_available()
+        return torch.float32 if is_on_cpu and not is_quantized else "auto"
     if dtype not in _DTYPES:
         raise ConfigurationError(f"dtype {dtype!r} is not one of {sorted(_DTYPES)}")
     return _DTYPES[dtype]
