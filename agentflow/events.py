@@ -97,11 +97,13 @@ class TurnWritten(RunEvent):
         message: The turn.
         finish_reason: Why it ended.
         turn_usage: What it cost.
+        problem: Why it cannot be read, if it cannot; it is then neither calls nor an answer.
     """
 
     message: AssistantMessage
     finish_reason: FinishReason
     turn_usage: Usage
+    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

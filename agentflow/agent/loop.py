@@ -26,6 +26,7 @@ from agentflow.errors import (
     AgentflowError,
     JournalError,
     LimitExceededError,
+    MalformedOutputError,
     ModelOutputError,
     OutputValidationError,
     TruncatedOutputError,
@@ -68,6 +69,7 @@ class Loop(Generic[OutputT]):
         given_up_calls: Calls that were running when an earlier process died; their results say so.
         window: What the model sees of the conversation, if not all of it.
         open_turn: A turn that is recorded but not dealt with.
+        open_problem: Why that turn cannot be read, if it cannot.
         started_s: When it started here.
     """
 
@@ -80,6 +82,7 @@ class Loop(Generic[OutputT]):
     given_up_calls: tuple[ToolCall, ...] = ()
     window: Window | None = None
     open_turn: Generation | None = None
+    open_problem: str = ""
     started_s: float = field(default_factory=time.perf_counter)
 
     async def run(self) -> RunResult[OutputT]:
@@ -119,7 +122,7 @@ class Loop(Generic[OutputT]):
     async def _work(self) -> Any:
         while True:
             try:
-                generation, self.open_turn = self.open_turn or await self._generate(), None
+                generation = self._take_open_turn() or await self._generate()
                 if generation.message.tool_calls:
                     await self._execute(generation.message.tool_calls)
                 else:
@@ -131,6 +134,13 @@ class Loop(Generic[OutputT]):
                     if call.name in self.job.handoffs:
                         return await self._hand_over(call)
             self.observer.raise_error()
+
+    def _take_open_turn(self) -> Generation | None:
+        generation, problem = self.open_turn, self.open_problem
+        self.open_turn, self.open_problem = None, ""
+        if generation is not None and problem:
+            raise MalformedOutputError(problem, text=generation.message.text)
+        return generation
 
     async def _hand_over(self, call: ToolCall) -> Any:
         """Let another agent go on with the conversation; its output is the output of this run."""
@@ -157,11 +167,11 @@ class Loop(Generic[OutputT]):
         except ModelOutputError as error:
             reason: FinishReason = "length" if isinstance(error, TruncatedOutputError) else "stop"
             usage = error.usage or Usage(requests=1)
-            self._add_turn(Generation(AssistantMessage(error.text), reason, usage), started_s)
+            self._add_turn(Generation(AssistantMessage(error.text), reason, usage), started_s, problem=error.message)
             raise
         return self._add_turn(generation, started_s)
 
-    def _add_turn(self, generation: Generation, started_s: float) -> Generation:
+    def _add_turn(self, generation: Generation, started_s: float, *, problem: str = "") -> Generation:
         usage = generation.usage
         if not usage.model_time_s:
             usage = replace(usage, model_time_s=time.perf_counter() - started_s)
@@ -169,7 +179,11 @@ class Loop(Generic[OutputT]):
             usage = replace(usage, cost=self.job.prices.cost(usage))
         generation = replace(generation, message=self.transcript.add_turn(generation.message), usage=usage)
         self.observer.tell(
-            TurnWritten, message=generation.message, finish_reason=generation.finish_reason, turn_usage=usage
+            TurnWritten,
+            message=generation.message,
+            finish_reason=generation.finish_reason,
+            turn_usage=usage,
+            problem=problem,
         )
         self.usage += usage
         self.observer.tell(UsageUpdated, usage=self.usage, turn_usage=usage)

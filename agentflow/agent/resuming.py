@@ -64,6 +64,7 @@ def _apply(event: Event, loop: Loop[Any], running: set[str]) -> None:
         _close_turn(loop)
         message = loop.transcript.add_turn(event.message)
         loop.open_turn = Generation(message, event.finish_reason, event.turn_usage)
+        loop.open_problem = event.problem
         loop.usage += event.turn_usage
         loop.observer.turn = event.turn
     elif isinstance(event, CallRunning):
@@ -76,7 +77,7 @@ def _apply(event: Event, loop: Loop[Any], running: set[str]) -> None:
     elif isinstance(event, OutputRejected):
         loop.num_rejected += 1
         loop.transcript.add_request(ask_again(event.problem))
-        loop.open_turn = None
+        loop.open_turn, loop.open_problem = None, ""
 
 
 def _close_turn(loop: Loop[Any]) -> None:

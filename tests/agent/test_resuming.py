@@ -7,7 +7,7 @@ import pytest
 
 from agentflow.agent import Agent, Limits, Prices
 from agentflow.backend.scripted import ScriptedBackend, call
-from agentflow.errors import BackendError, ConfigurationError, JournalError, LimitExceededError
+from agentflow.errors import BackendError, ConfigurationError, JournalError, LimitExceededError, MalformedOutputError
 from agentflow.events import CallFinished, CallRunning, RunStarted, TurnWritten
 from agentflow.journal import Journal
 from agentflow.tool import tool
@@ -389,3 +389,16 @@ async def test_long_results_can_be_read_on_after_a_stop():
     assert 'read_result(call_id="call_0", start=100)' in first.content
     assert rest.content.startswith("0020 0021")
     assert not rest.is_error
+
+
+async def test_turn_that_could_not_be_read_is_no_answer_after_a_stop(tmp_path):
+    """Killed before it was rejected, the turn must not be taken for the answer of a run of free text."""
+    error = MalformedOutputError("no call and no answer", text="call:look{")
+    with DyingJournal(tmp_path / "runs.db", num_records=3, dies_after_writing=True) as journal:
+        with pytest.raises(Killed):
+            await Agent(ScriptedBackend([error])).run("go", journal=journal, run_id="r")
+        assert isinstance(journal.events("r")[-1], TurnWritten)
+    with Journal(tmp_path / "runs.db") as journal:
+        result = await Agent(ScriptedBackend(["done"])).resume("r", journal)
+    assert result.output == "done"
+    assert "no call and no answer" in result.messages[2].text
