@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -91,6 +91,40 @@ def temperatures(configs: Sequence[SamplerConfig], steps_left: Sequence[int], *,
     span = torch.tensor([config.t_max - config.t_min for config in configs])  # (B,)
     num_steps = torch.tensor([config.max_denoising_steps for config in configs])  # (B,)
     return (t_min + span * (torch.tensor(list(steps_left)) / num_steps)).to(device)  # (B,)
+
+
+class Reading(NamedTuple):
+    """What one step's logits say of each position by itself.
+
+    Attributes:
+        probs: ``(B, L, V)`` float32, the one tensor of that size that is made.
+        log_total: Log of the sum of the exponentials, ``(B, L)`` float32: ``logits - log_total`` are log-probabilities.
+        entropies: In nats, ``(B, L)`` float32.
+        argmax: ``(B, L)`` int64.
+    """
+
+    probs: Tensor
+    log_total: Tensor
+    entropies: Tensor
+    argmax: Tensor
+
+
+def read_logits(logits: Tensor) -> Reading:
+    """Read tempered logits with one tensor of their size beside them.
+
+    The softmax knows the logarithm of its own sum: at the most probable token, it is the logit less the log of the
+    probability. The entropy is that logarithm less the expected logit. On a CUDA device
+    `agentflow.constraint.device_trellis.read_logits` does the same, and a draw, in one pass without the tensor.
+
+    Args:
+        logits: ``(B, L, V)`` float32, finite.
+    """
+    probs = torch.softmax(logits, dim=-1)  # (B, L, V)
+    argmax = logits.argmax(dim=-1)  # (B, L)
+    at = argmax[..., None]  # (B, L, 1)
+    log_total = (logits.gather(-1, at) - probs.gather(-1, at).log())[..., 0]  # (B, L)
+    expected = torch.linalg.vecdot(probs, logits)  # (B, L)
+    return Reading(probs, log_total, (log_total - expected).clamp_min(0.0), argmax)
 
 
 def accept_by_entropy(entropies: Tensor, bounds: Tensor) -> Tensor:
