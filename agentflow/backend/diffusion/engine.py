@@ -34,7 +34,7 @@ from agentflow.errors import AgentflowError, BackendError, OverloadedError
 _IDLE_S = 5.0
 """Seconds without work after which the worker thread leaves."""
 
-_READ_TOKENS = 512
+_READ_TOKENS = {"cpu": 512, "cuda": 4096}
 """Tokens of prompts that are read in one pass, all rows together, so that a long one does not hold up open canvases."""
 
 _MIN_READ_TOKENS = 32
@@ -279,10 +279,13 @@ class Engine:
         """Run what is open one step further; gives the seconds it took."""
         started_s = time.perf_counter()
         reading = [ticket for ticket in self._open if ticket.row.is_reading]
-        max_read_tokens = max(_MIN_READ_TOKENS, _READ_TOKENS // max(len(reading), 1))
+        budget = _READ_TOKENS.get(self._denoiser.device.type, _READ_TOKENS["cuda"])
+        max_read_tokens = max(_MIN_READ_TOKENS, budget // max(len(reading), 1))
         for ticket in reading:
-            if ticket.row.check is None:
-                self._read(ticket, max_read_tokens)
+            if ticket.row.check is None and budget > 0:  # these share no pass: the first to come reads first
+                num_unread = len(ticket.row.unread)
+                self._read(ticket, budget)
+                budget -= num_unread
         checked = [ticket for ticket in self._open if ticket.row.check is not None]
         plain = [ticket for ticket in self._open if ticket.row.check is None and not ticket.row.is_reading]
         if checked:
