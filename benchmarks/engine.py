@@ -340,6 +340,7 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=16, help="turns a run, at least one an agent")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch; one is steadier for small networks")
     parser.add_argument("--fresh", action="store_true", help="other tools in every request")
+    parser.add_argument("--max-seconds", type=float, default=450, help="leave out what is not begun then")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
@@ -355,15 +356,20 @@ def _applies(mode: str, num_agents: int) -> bool:
 
 def main() -> None:
     """Read the options, measure, print tables and a last line of JSON."""
+    started_s = time.monotonic()
     options = _read_options()
     torch.set_num_threads(options.threads)
     machine = this_machine()
     print(f"{machine}\n{', '.join(f'{name} {number}' for name, number in machine.versions.items())}")
     print(f"model {options.model}, {options.repeats} repeats, {options.threads} thread(s) of torch, seeds from 0")
     checkpoint = load_checkpoint(options.model)
-    agents = [int(number) for number in options.agents.split(",")]
+    agents = sorted((int(number) for number in options.agents.split(",")), key=lambda n: (n not in (1, 16), n))
     cases = [(mode, n) for n in agents for mode in options.modes.split(",") if _applies(mode, n)]
-    rows = [measure(mode, checkpoint, options, num_agents=n) for mode, n in cases]
+    prefix, roofline = measure_prefix(checkpoint, num_repeats=options.repeats), measure_roofline(checkpoint)
+    rows: list[dict[str, Any]] = []
+    while cases and time.monotonic() - started_s < options.max_seconds:
+        mode, num_agents = cases.pop(0)
+        rows.append(measure(mode, checkpoint, options, num_agents=num_agents))
     rows.sort(key=lambda row: (MODES.index(row["mode"]), row["num_agents"]))
     report = {
         "model": options.model,
@@ -372,11 +378,12 @@ def main() -> None:
         "num_threads": options.threads,
         "rows": rows,
         "ratios": ratios(rows),
-        "prefix": measure_prefix(checkpoint, num_repeats=options.repeats),
-        "roofline": measure_roofline(checkpoint),
+        "prefix": prefix,
+        "roofline": roofline,
+        "left_out": [f"{mode}, {n} agents" for mode, n in cases],
     }
     print_table(rows, Console(width=170))
-    print(json.dumps({key: report[key] for key in ("ratios", "prefix", "roofline")}, indent=1))
+    print(json.dumps({key: report[key] for key in ("ratios", "prefix", "roofline", "left_out")}, indent=1))
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
