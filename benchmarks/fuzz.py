@@ -54,7 +54,25 @@ FORMATS = (
     "date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uri-reference", "uuid",
     "json-pointer", "relative-json-pointer", "regex", "idn-email", "no-such-format",
 )  # fmt: skip
-VALUES: tuple[Any, ...] = (None, True, False, 0, 1, -7, 1.5, 100, "a", "ab", "", "é\n", [], [1, "a"], {}, {"a": 1}, {"b": [None]})
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    1,
+    -7,
+    1.5,
+    100,
+    "a",
+    "ab",
+    "",
+    "é\n",
+    [],
+    [1, "a"],
+    {},
+    {"a": 1},
+    {"b": [None]},
+)
 
 
 # ---------------------------------------------------------------- schemas
