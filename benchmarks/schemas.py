@@ -3,257 +3,39 @@
     python benchmarks/schemas.py --data maskbench.jsonl --tokenizer DIR [--engine agentflow] [--json OUT]
 
 Each line of the data is ``{"id", "family", "schema", "tests": [{"valid", "data"}]}``. A schema counts as compiled
-when everything that a decoding step needs is there. Instances are written in the engine's canonical form (schema
-property order, compact) before they are tested; peers get the same text. For agentflow, strings are also
-drawn under random logits and judged by `jsonschema` with format checks. One thread, times are CPU times; prints a
-table and one line of JSON.
+when everything that a decoding step needs is there, or when the engine says that no value satisfies it. Instances are
+written in the engine's canonical form (schema property order, compact) before they are tested; peers get the same
+text. For agentflow, strings are also drawn under random logits and judged by `jsonschema` with format checks. One
+thread, times are CPU times; prints a table and one line of JSON. A schema that takes longer than ``--timeout-s`` counts
+as refused. With ``--log FILE`` every finished schema is written down, and a later call goes on where one stopped
+(``--budget-s``); ``--shard i/n`` lets several calls share the work. ``--engine all`` runs one engine after the other.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import platform
-import signal
+import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
+from schema_engines import ENGINES, AgentflowMatcher, Engine, Refused, make_engine
 
-ENGINES = ("agentflow", "llguidance", "xgrammar", "outlines-core")
-
-
-class Refused(Exception):  # noqa: N818 - an outcome, not a failure
-    """The engine does not take the schema; the message is the reason."""
-
-
-class Matcher(Protocol):
-    """A compiled schema."""
-
-    def accepts(self, text: str) -> bool:
-        """Say whether the text is a complete output."""
-
-
-class Engine(Protocol):
-    """One engine with its vocabulary."""
-
-    def compile(self, schema: Any) -> Matcher:
-        """Compile a schema or raise `Refused`."""
-
-
-# ------------------------------------------------------------ agentflow
-
-
-class AgentflowEngine:
-    """This project's engine."""
-
-    def __init__(self, tokenizer: Any, num_positions: int) -> None:
-        from agentflow.constraint import Vocabulary
-
-        self.vocabulary = Vocabulary.from_tokenizer(tokenizer)
-        self.vocabulary.prepare()
-        self.num_positions = num_positions
-
-    def compile(self, schema: Any) -> AgentflowMatcher:
-        """Make the grammar and the token automaton, past the cache."""
-        from agentflow.constraint import compile_constraint, json_grammar
-        from agentflow.errors import SchemaError
-
-        try:
-            constraint = compile_constraint(json_grammar(schema), self.vocabulary)
-        except SchemaError as error:
-            keyword = getattr(error, "keyword", type(error).__name__)
-            raise Refused(f"{keyword}: {str(error.message)[:160]}") from error
-        return AgentflowMatcher(constraint, self.num_positions)
-
-
-class AgentflowMatcher:
-    """A compiled constraint."""
-
-    def __init__(self, constraint: Any, num_positions: int) -> None:
-        self.constraint = constraint
-        self.num_positions = num_positions
-
-    def accepts(self, text: str) -> bool:
-        """Find tokens that the automaton takes and that spell the text."""
-        return self.constraint.find_tokens(text.encode()) is not None
-
-    def draw(self, generator: np.random.Generator) -> tuple[str | None, float]:
-        """Draw one output under random class sums; give its text and the milliseconds of the posterior."""
-        from agentflow.constraint.trellis import condition_atoms
-
-        length = max(self.num_positions, self.constraint.min_tokens + 8)
-        log_sum = generator.normal(0.0, 4.0, (length, self.constraint.num_atoms))
-        log_sum -= np.log(np.exp(log_sum).sum(axis=1, keepdims=True))
-        condition_atoms(log_sum, self.constraint).draw_ids(generator)  # warm up
-        begin = time.process_time()
-        row = condition_atoms(log_sum, self.constraint)
-        row.marginals  # noqa: B018 - computed when asked for
-        ids = row.draw_ids(generator)
-        duration_ms = 1e3 * (time.process_time() - begin)
-        spelt = b""
-        for token in ids:
-            if token in self.constraint.vocabulary.end_ids:
-                return spelt.decode(), duration_ms
-            spelt += self.constraint.vocabulary.token_bytes[token] or b"?"
-        return None, duration_ms
-
-
-# ------------------------------------------------------------ peers
-
-
-class LlguidanceEngine:
-    """llguidance, left to right."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        import llguidance
-        import llguidance.hf
-
-        self.module = llguidance
-        self.tokenizer = llguidance.hf.from_tokenizer(tokenizer)
-
-    def compile(self, schema: Any) -> Any:
-        """Compile and compute the first mask."""
-        grammar = self.module.LLMatcher.grammar_from_json_schema(
-            schema, overrides={"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
-        )
-        matcher = self.module.LLMatcher(self.tokenizer, grammar)
-        if matcher.get_error():
-            raise Refused(matcher.get_error().splitlines()[0][:160])
-        matcher.compute_bitmask()
-        if matcher.get_error():
-            raise Refused(matcher.get_error().splitlines()[0][:160])
-        return _LlguidanceMatcher(matcher, self.tokenizer)
-
-
-class _LlguidanceMatcher:
-    def __init__(self, matcher: Any, tokenizer: Any) -> None:
-        self._matcher = matcher
-        self._tokenizer = tokenizer
-
-    def accepts(self, text: str) -> bool:
-        self._matcher.reset()
-        ids = self._tokenizer.tokenize_str(text)
-        return self._matcher.try_consume_tokens(ids) == len(ids) and self._matcher.is_accepting()
-
-
-class XgrammarEngine:
-    """xgrammar, left to right."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        import xgrammar
-
-        self.module = xgrammar
-        info = xgrammar.TokenizerInfo.from_huggingface(tokenizer)
-        self.compiler = xgrammar.GrammarCompiler(info, max_threads=1, cache_enabled=False)
-
-    def compile(self, schema: Any) -> Any:
-        """Compile with compact white space."""
-        try:
-            compiled = self.compiler.compile_json_schema(
-                json.dumps(schema), any_whitespace=False, separators=(",", ":"), strict_mode=False
-            )
-        except RuntimeError as error:
-            raise Refused(str(error).splitlines()[-1][:160]) from error
-        return _XgrammarMatcher(self.module, compiled)
-
-
-class _XgrammarMatcher:
-    def __init__(self, module: Any, compiled: Any) -> None:
-        self._module = module
-        self._compiled = compiled
-
-    def accepts(self, text: str) -> bool:
-        matcher = self._module.GrammarMatcher(self._compiled, terminate_without_stop_token=True)
-        return matcher.accept_string(text) and matcher.is_terminated()
-
-
-class OutlinesEngine:
-    """outlines-core: a schema becomes a regular expression."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        import outlines_core
-        from outlines_core.json_schema import build_regex_from_schema
-
-        self.build = build_regex_from_schema
-        end = tokenizer.eos_token_id
-        pieces: dict[str, list[int]] = defaultdict(list)
-        for token in range(len(tokenizer)):
-            if token != end:
-                pieces[tokenizer.convert_tokens_to_string([tokenizer.convert_ids_to_tokens(token)])].append(token)
-        self.module = outlines_core
-        self.vocabulary = outlines_core.Vocabulary(end, dict(pieces))
-
-    def compile(self, schema: Any) -> Any:
-        """Build the index of the schema's regular expression."""
-        import re
-
-        try:
-            pattern = self.build(json.dumps(schema), whitespace_pattern="")
-            self.module.Index(pattern, self.vocabulary)
-        except Exception as error:  # the library raises plain exceptions of many kinds
-            raise Refused(str(error)[:160]) from error
-        return _RegexMatcher(re.compile(pattern))
-
-
-class _RegexMatcher:
-    def __init__(self, pattern: Any) -> None:
-        self._pattern = pattern
-
-    def accepts(self, text: str) -> bool:
-        return self._pattern.fullmatch(text) is not None
-
-
-# ------------------------------------------------------------ the run
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt an engine that hangs."""
-
-    def stop(*_: object) -> None:
-        raise Refused(f"longer than {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-class Tally:
-    """Counts and times of one family, or of all."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.compile_ms: list[float] = []
-        self.canvas_ms: list[float] = []
-
-    def summary(self) -> dict[str, Any]:
-        """Give the row of the table."""
-        names = (
-            "schemas", "compiled", "refused", "valid_accepted", "valid_rejected", "invalid_rejected",
-            "invalid_accepted", "draws", "invalid_draws", "unfinished_draws", "unwritable",
-        )  # fmt: skip
-        row: dict[str, Any] = {name: self.counts[name] for name in names}
-        for share in (50, 95, 100):
-            name = f"compile_ms_p{share}" if share < 100 else "compile_ms_max"
-            row[name] = _quantile(self.compile_ms, share)
-        row["canvas_ms_p50"] = _quantile(self.canvas_ms, 50)
-        row["canvas_ms_p90"] = _quantile(self.canvas_ms, 90)
-        return row
-
-
-def _quantile(values: list[float], percent: int) -> float | None:
-    return round(float(np.percentile(values, percent)), 3) if values else None
+Record = dict[str, Any]
+"""What came out for one schema: ``id``, ``family``, ``reason`` or times, ``counts``, ``notes``."""
+COUNTS = (
+    "valid_accepted", "valid_rejected", "invalid_rejected", "invalid_accepted", "draws", "invalid_draws",
+    "unfinished_draws", "unwritable",
+)  # fmt: skip
 
 
 def validator_of(schema: Any) -> Any:
@@ -264,70 +46,50 @@ def validator_of(schema: Any) -> Any:
     return kind(schema, format_checker=kind.FORMAT_CHECKER)
 
 
-def run_schema(
-    engine: Engine, entry: dict[str, Any], tallies: list[Tally], options: argparse.Namespace, notes: list[Any]
-) -> None:
+def run_schema(engine: Engine, entry: dict[str, Any], options: argparse.Namespace) -> Record:
     """Compile one schema and test its instances and draws."""
-    count(tallies, "schemas")
     schema = entry["schema"]
+    record: Record = {"id": entry["id"], "family": entry["family"], "counts": Counter(), "notes": []}
     begin = time.process_time()
     try:
-        with time_limit(options.timeout_s):
-            matcher = engine.compile(schema)
+        matcher = engine.compile(schema)
     except Refused as reason:
-        count(tallies, "refused")
-        notes.append(("refused", entry["id"], str(reason)))
-        return
-    duration_ms = 1e3 * (time.process_time() - begin)
-    count(tallies, "compiled")
-    for tally in tallies:
-        tally.compile_ms.append(duration_ms)
+        return record | {"reason": str(reason), "compile_ms": 1e3 * (time.process_time() - begin)}
+    record["compile_ms"] = 1e3 * (time.process_time() - begin)
     for i, test in enumerate(entry["tests"]):
         text = write(test["data"], schema)
         if text is None:
-            count(tallies, "unwritable")
+            record["counts"]["unwritable"] += 1
             continue
         is_accepted = matcher.accepts(text)
         outcome = ("valid_" if test["valid"] else "invalid_") + ("accepted" if is_accepted else "rejected")
-        count(tallies, outcome)
+        record["counts"][outcome] += 1
         if is_accepted != test["valid"]:
-            notes.append((outcome, entry["id"], f"test {i}"))
+            record["notes"].append((outcome, f"test {i}"))
     if isinstance(matcher, AgentflowMatcher):
-        draw_outputs(matcher, schema, entry["id"], tallies, options, notes)
+        draw_outputs(matcher, schema, record, options)
+    return record
 
 
-def draw_outputs(  # noqa: PLR0917 - the parts of one run
-    matcher: AgentflowMatcher,
-    schema: Any,
-    name: str,
-    tallies: list[Tally],
-    options: argparse.Namespace,
-    notes: list[Any],
-) -> None:
+def draw_outputs(matcher: AgentflowMatcher, schema: Any, record: Record, options: argparse.Namespace) -> None:
     """Draw outputs under random logits and have them judged."""
     validator = validator_of(schema)
     generator = np.random.default_rng(options.seed)
+    record["canvas_ms"] = []
     for _ in range(options.draws):
         text, duration_ms = matcher.draw(generator)
-        for tally in tallies:
-            tally.canvas_ms.append(duration_ms)
+        record["canvas_ms"].append(duration_ms)
         if text is None:
-            count(tallies, "unfinished_draws")
+            record["counts"]["unfinished_draws"] += 1
             continue
-        count(tallies, "draws")
+        record["counts"]["draws"] += 1
         try:
             error = next(validator.iter_errors(json.loads(text)), None)
         except Exception as problem:  # noqa: BLE001 - a judge that fails is a finding, not a crash
             error = problem
         if error is not None:
-            count(tallies, "invalid_draws")
-            notes.append(("invalid_draw", name, f"{text[:300]!r}: {str(error)[:200]}"))
-
-
-def count(tallies: list[Tally], name: str) -> None:
-    """Add one everywhere."""
-    for tally in tallies:
-        tally.counts[name] += 1
+            record["counts"]["invalid_draws"] += 1
+            record["notes"].append(("invalid_draw", f"{text[:300]!r}: {str(error)[:200]}"))
 
 
 def write(instance: Any, schema: Any) -> str | None:
@@ -343,88 +105,171 @@ def write(instance: Any, schema: Any) -> str | None:
         return None
 
 
+# ------------------------------------------------------------ the run
+
+
+class Worker:
+    """A child process that runs schemas, and is replaced when one takes too long."""
+
+    def __init__(self, engine: Engine, options: argparse.Namespace) -> None:
+        self._engine = engine
+        self._options = options
+        self._context = multiprocessing.get_context("fork")
+        self._process: Any = None
+
+    def run(self, entry: dict[str, Any]) -> Record:
+        """Run one schema; a crash or a time-out is a refusal."""
+        if self._process is None:
+            self._pipe, theirs = self._context.Pipe()
+            self._process = self._context.Process(target=self._serve, args=(theirs,), daemon=True)
+            self._process.start()
+        self._pipe.send(entry)
+        reason = f"longer than {self._options.timeout_s:g} s"
+        with suppress(EOFError, ConnectionError):
+            if self._pipe.poll(self._options.timeout_s + 60):
+                reason = "the engine crashed"
+                record: Record = self._pipe.recv()
+                if record["compile_ms"] > 1e3 * self._options.timeout_s:
+                    record = {**record, "reason": f"longer than {self._options.timeout_s:g} s", "counts": {}}
+                return record
+        self.close()
+        return {"id": entry["id"], "family": entry["family"], "counts": {}, "notes": [], "reason": reason}
+
+    def _serve(self, pipe: Any) -> None:
+        with suppress(EOFError):
+            while True:
+                pipe.send(run_schema(self._engine, pipe.recv(), self._options))
+
+    def close(self) -> None:
+        """End the child."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._process = None
+
+
+def run_engine(name: str, entries: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any] | None:
+    """Run all schemas, or as many as there is time for; ``None``: some are left for another call."""
+    shard = options.shard.partition("/")
+    log = options.log / f"{name}.{shard[0]}.jsonl" if options.log else None
+    header, done = read_logs(name, options.log)
+    own = entries[int(shard[0]) :: int(shard[2])]
+    left = [entry for entry in own if entry["id"] not in done]
+    if left:
+        started = time.monotonic()
+        tokenizer = load_tokenizer(options.tokenizer)
+        begin = time.process_time()
+        engine = make_engine(name, tokenizer, options.positions)
+        header = header or {"prepare_s": round(time.process_time() - begin, 2)}
+        with suppress(Refused):
+            engine.compile({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "number"}}})
+        if log and not log.exists():
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(json.dumps(header) + "\n")
+        worker = Worker(engine, options)
+        for entry in left:
+            if options.budget_s and time.monotonic() - started > options.budget_s:
+                break
+            done[entry["id"]] = record = worker.run(entry)
+            if log:
+                with log.open("a") as file:
+                    file.write(json.dumps(record) + "\n")
+        worker.close()
+    num_left = sum(entry["id"] not in done for entry in entries)
+    if num_left:
+        print(f"{name}: {num_left} of {len(entries)} schemas are left; call again with the same --log")
+        return None
+    return summarise(name, [done[entry["id"]] for entry in entries], header, options)
+
+
+def read_logs(name: str, folder: Path | None) -> tuple[dict[str, Any], dict[str, Record]]:
+    """Read what earlier calls, and those for other shards, wrote down."""
+    header: dict[str, Any] = {}
+    done: dict[str, Record] = {}
+    for log in sorted(folder.glob(f"{name}.*.jsonl")) if folder else ():
+        first, *records = (json.loads(line) for line in log.read_text().splitlines())
+        header = header or first
+        done |= {record["id"]: record for record in records}
+    return header, done
+
+
+# ------------------------------------------------------------ the report
+
+
+def summarise(name: str, records: list[Record], header: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Put the records of one engine together."""
+    refused = [record for record in records if "reason" in record]
+    families = sorted({record["family"] for record in records})
+    return {
+        "engine": name,
+        "data": options.data.name,
+        "command": "python benchmarks/schemas.py " + " ".join(sys.argv[1:]),
+        "machine": describe_machine(),
+        "versions": versions(),
+        **header,
+        "total": summary(records),
+        "families": {family: summary(r for r in records if r["family"] == family) for family in families},
+        "reasons": Counter(record["reason"].partition(":")[0] for record in refused).most_common(),
+        "refusals": [[record["id"], record["reason"]] for record in refused],
+        "exceptions": [[record["id"], *note] for record in records for note in record["notes"]],
+    }
+
+
+def summary(records: Iterable[Record]) -> dict[str, Any]:
+    """Give one row of the table; times are those of compiled schemas."""
+    records = list(records)
+    compiled = [record for record in records if "reason" not in record]
+    times = [record["compile_ms"] for record in compiled]
+    canvas = [ms for record in compiled for ms in record.get("canvas_ms", ())]
+    row: dict[str, Any] = {
+        "schemas": len(records),
+        "compiled": len(compiled),
+        "refused": len(records) - len(compiled),
+        **{name: sum(record["counts"].get(name, 0) for record in compiled) for name in COUNTS},
+    }
+    for name, percent in (("p50", 50), ("p95", 95), ("max", 100)):
+        row[f"compile_ms_{name}"] = _quantile(times, percent)
+    row["canvas_ms_p50"] = _quantile(canvas, 50)
+    row["canvas_ms_p90"] = _quantile(canvas, 90)
+    return row
+
+
+def _quantile(values: list[float], percent: int) -> float | None:
+    return round(float(np.percentile(values, percent)), 3) if values else None
+
+
+def describe_machine() -> str:
+    """Name the processor."""
+    with suppress(OSError, IndexError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
+        return f"{multiprocessing.cpu_count()} cores {platform.machine()}, {model}, no GPU"
+    return f"{platform.machine()}, {platform.system()}"
+
+
+def print_report(result: dict[str, Any], num_notes: int) -> None:
+    """Print the table, the findings and the JSON line."""
+    columns = (
+        "schemas", "compiled", "valid_accepted", "valid_rejected", "invalid_rejected", "invalid_accepted",
+        "invalid_draws", "compile_ms_p50", "compile_ms_p95", "compile_ms_max", "canvas_ms_p50",
+    )  # fmt: skip
+    print(f"{result['engine']:28}" + "".join(f"{c.replace('_', ' '):>17}" for c in columns))
+    for name, row in [*result["families"].items(), ("total", result["total"])]:
+        print(f"{name:28}" + "".join(f"{row[c] if row[c] is not None else '-':>17}" for c in columns))
+    print("unwritable instances:", result["total"]["unwritable"], "| refused:", result["reasons"])
+    for note in [*result["exceptions"][:num_notes], *result["refusals"][:num_notes]]:
+        print("  ", *note)
+    print(json.dumps({"engine": result["engine"], "total": result["total"]}))
+
+
 def load_tokenizer(folder: Path) -> Any:
     """Load a tokenizer from a folder with a ``tokenizer.json``."""
     from transformers import PreTrainedTokenizerFast
 
-    config = (
-        json.loads((folder / "tokenizer_config.json").read_text())
-        if (folder / "tokenizer_config.json").exists()
-        else {}
-    )
-    end = config.get("eos_token") or "<eos>"
+    path = folder / "tokenizer_config.json"
+    end = (json.loads(path.read_text()) if path.exists() else {}).get("eos_token") or "<eos>"
     end = end["content"] if isinstance(end, dict) else end
     return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), eos_token=end)
-
-
-def make_engine(options: argparse.Namespace) -> Engine:
-    """Build the engine that was asked for."""
-    tokenizer = load_tokenizer(options.tokenizer)
-    if options.engine == "agentflow":
-        return AgentflowEngine(tokenizer, options.positions)
-    makers = {"llguidance": LlguidanceEngine, "xgrammar": XgrammarEngine, "outlines-core": OutlinesEngine}
-    return makers[options.engine](tokenizer)
-
-
-def main() -> None:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--data", type=Path, required=True, help="MaskBench-format file, one schema per line")
-    parser.add_argument("--engine", choices=ENGINES, default="agentflow")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder with tokenizer.json")
-    parser.add_argument("--json", type=Path, help="where to write the result")
-    parser.add_argument("--limit", type=int, help="take every n-th schema so that this many remain")
-    parser.add_argument("--draws", type=int, default=2, help="random draws per schema")
-    parser.add_argument("--positions", type=int, default=256, help="canvas positions of a draw")
-    parser.add_argument("--timeout-s", type=float, default=30.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--notes", type=int, default=20, help="findings to print")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    entries = [json.loads(line) for line in options.data.read_text().splitlines()]
-    if options.limit:
-        entries = entries[:: max(1, len(entries) // options.limit)][: options.limit]
-    begin = time.process_time()
-    engine = make_engine(options)
-    prepare_s = time.process_time() - begin
-    with suppress(Refused):
-        engine.compile({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "number"}}})
-    total, families = Tally(), defaultdict(Tally)
-    notes: list[Any] = []
-    for entry in entries:
-        run_schema(engine, entry, [total, families[entry["family"]]], options, notes)
-    report(total, families, notes, options, prepare_s)
-
-
-def report(
-    total: Tally, families: dict[str, Tally], notes: list[Any], options: argparse.Namespace, prepare_s: float
-) -> None:
-    """Print the table, the findings and the JSON line."""
-    result = {
-        "engine": options.engine,
-        "data": options.data.name,
-        "command": "python " + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
-        "versions": versions(),
-        "prepare_s": round(prepare_s, 2),
-        "total": total.summary(),
-        "families": {name: families[name].summary() for name in sorted(families)},
-        "reasons": Counter(text.partition(":")[0] for kind, _, text in notes if kind == "refused").most_common(),
-        "exceptions": [note for note in notes if note[0] != "refused"],
-    }
-    columns = ("schemas", "compiled", "valid_accepted", "valid_rejected", "invalid_rejected", "invalid_accepted", "invalid_draws", "compile_ms_p50", "compile_ms_p95", "canvas_ms_p50")  # fmt: skip  # noqa: E501
-    print(f"{'family':28}" + "".join(f"{c.replace('_', ' '):>17}" for c in columns))
-    for name, row in [*result["families"].items(), ("total", result["total"])]:
-        print(f"{name:28}" + "".join(f"{row[c] if row[c] is not None else '-':>17}" for c in columns))
-    print("refused:", result["reasons"])
-    for note in [n for n in notes if n[0] != "refused"][: options.notes] + [n for n in notes if n[0] == "refused"][
-        : options.notes
-    ]:
-        print("  ", *note)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps({"engine": options.engine, "total": result["total"]}))
 
 
 def versions() -> dict[str, str]:
@@ -433,11 +278,56 @@ def versions() -> dict[str, str]:
 
     found = {}
     for name in ("torch", "llguidance", "xgrammar", "outlines-core", "jsonschema", "numba", "numpy", "tokenizers"):
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found
+
+
+def run_all(options: argparse.Namespace) -> None:
+    """Run one engine after the other, each in a process of its own."""
+    others = [a for i, a in enumerate(sys.argv[1:]) if a != "--engine" and sys.argv[i] not in ("--engine", "--json")]
+    others = [a for a in others if a != "--json"]
+    for name in ENGINES:
+        out = ["--json", str(options.json.with_name(f"{options.json.stem}-{name}.json"))] if options.json else []
+        subprocess.run([sys.executable, sys.argv[0], *others, "--engine", name, *out], check=True)  # noqa: S603
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="MaskBench-format file, one schema per line")
+    parser.add_argument("--engine", choices=(*ENGINES, "all"), default="agentflow")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder with tokenizer.json")
+    parser.add_argument("--json", type=Path, help="where to write the result")
+    parser.add_argument("--log", type=Path, help="folder in which finished schemas are noted, so that a run can go on")
+    parser.add_argument("--budget-s", type=float, help="stop after so many seconds; needs --log to go on")
+    parser.add_argument("--shard", default="0/1", help="take part i of n, so that n calls share the work; needs --log")
+    parser.add_argument("--limit", type=int, help="take every n-th schema so that this many remain")
+    parser.add_argument("--draws", type=int, default=2, help="random draws per schema")
+    parser.add_argument("--positions", type=int, default=256, help="canvas positions of a draw")
+    parser.add_argument("--timeout-s", type=float, default=30.0, help="CPU seconds for compiling one schema")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--notes", type=int, default=20, help="findings to print")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the benchmark."""
+    options = parse()
+    torch.set_num_threads(1)
+    if options.engine == "all":
+        run_all(options)
+        return
+    entries = [json.loads(line) for line in options.data.read_text().splitlines()]
+    if options.limit:
+        entries = entries[:: max(1, len(entries) // options.limit)][: options.limit]
+    result = run_engine(options.engine, entries, options)
+    if result is None:
+        return
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    print_report(result, options.notes)
 
 
 if __name__ == "__main__":

@@ -88,11 +88,15 @@ class ArrayWriter:
     def _piece(self, following: _State, key: Node | str, node: Node | None) -> Piece:
         """Give the piece of an item that leads to `following`; sources share it."""
         if (following, key) not in self._pieces:
-            before = self._writer.graph.num_nodes
+            before = self._size()
             piece = self._writer.write_value(str(key)) if node is None else self._writer.write(node, self._inner)
             self._pieces[following, key] = piece
-            self._limit(self._writer.graph.num_nodes - before)
+            self._limit(self._size() - before)
         return self._pieces[following, key]
+
+    def _size(self) -> int:
+        """Give the nodes written so far, long strings counted for more."""
+        return self._writer.graph.num_nodes + self._writer.num_slot_states // 40
 
     def _limit(self, size: int) -> None:
         """Bound the number of copies of a large item: fewer items than ``maxItems`` are written then."""

@@ -18,6 +18,9 @@ from agentflow.constraint.automaton import CharDfa, IntArray
 from agentflow.constraint.surface_bytes import Style
 
 DEAD = -1
+_MAX_COUNTED = 256
+_MIN_COUNTED = 24
+_MAX_COUNTED_STATES = 2_048
 NO_EDGES = np.zeros(0, np.int32)
 
 
@@ -52,11 +55,26 @@ class SlotSpec:
         return (self.dfa.key, self.minimum, self.maximum, self.style)
 
     @cached_property
+    def unit(self) -> int:
+        """Characters that are counted as one beyond the fewest; more than 1 where there are many to count."""
+        if self.maximum is None:
+            return 1
+        num_counted = min(max(_MAX_COUNTED_STATES // max(1, self.dfa.num_states), _MIN_COUNTED), _MAX_COUNTED)
+        return max(1, -(-(self.maximum - self.minimum) // num_counted))
+
+    @property
+    def num_states(self) -> int:
+        """About how many states the slot will have."""
+        num_levels = self.minimum + 1 + (0 if self.maximum is None else (self.maximum - self.minimum) // self.unit)
+        return self.dfa.num_states * num_levels
+
+    @cached_property
     def start(self) -> int:
-        """State of the automaton in which the slot begins."""
+        """State of the automaton in which the slot begins; -1 where no text begins like that."""
         state = 0
         for char in self.entry:
-            state = self.dfa.step(state, ord(char))
+            if state >= 0:
+                state = self.dfa.step(state, ord(char))
         return state
 
 

@@ -108,7 +108,9 @@ class Graph:
         deepest = next(fitting, 1)
         for place in self.containers:
             dfa = containers(min(place.depth, deepest), place.comma, place.colon)
-            self.add_slot(place.source, SlotSpec(dfa, style="value", entry=place.entry), place.target)
+            slot = SlotSpec(dfa, style="value", entry=place.entry)
+            if slot.start >= 0:
+                self.add_slot(place.source, slot, place.target)
         return bool(self.containers)
 
 

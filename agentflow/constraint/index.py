@@ -21,7 +21,8 @@ from agentflow.constraint.lift import Lifted, lift
 from agentflow.constraint.limits import spend
 from agentflow.constraint.vocabulary import Vocabulary
 
-_MAX_COUNTED = 256
+_MAX_FINE_LEVELS = 48
+_COARSE = 16
 _MAX_UNIT_LENGTH = 4096
 
 
@@ -45,11 +46,11 @@ def _make(specs: tuple[SlotSpec | SpanSpec, ...], vocabulary: Vocabulary) -> Fra
         lifted = lift(spec.dfa.starts, spec.dfa.table, labels, spec.style, vocabulary)
         if spec.style == "value" and not spec.entry:
             return _pack(lifted, lifted.labels, lifted.table, is_pruned=False)
-        fragment = _count_characters(lifted, spec.minimum, spec.maximum)
+        fragment = _count_characters(lifted, spec.minimum, spec.maximum, spec.unit, num_whole=spec.dfa.num_states)
     else:
         firsts = tuple(spec.start if isinstance(spec, SlotSpec) else 0 for spec in specs)
         starts, table, labels = _side_by_side([_with_length(spec) for spec in specs], firsts)
-        fragment = _count_characters(lift(starts, table, labels, specs[0].style, vocabulary), 0, None)
+        fragment = _count_characters(lift(starts, table, labels, specs[0].style, vocabulary), 0, None, 1, num_whole=0)
     return exclude(fragment, withouts, specs[0].style, vocabulary) if any(withouts) else fragment
 
 
@@ -95,27 +96,46 @@ def _side_by_side(dfas: list[CharDfa], first: tuple[int, ...]) -> tuple[IntArray
     return starts, np.array(rows, np.int32).reshape(len(rows), -1), np.array(labels, np.int32)
 
 
-def _count_characters(lifted: Lifted, minimum: int, maximum: int | None) -> Fragment:
+def _count_characters(lifted: Lifted, minimum: int, maximum: int | None, unit: int, *, num_whole: int) -> Fragment:
     """Unroll a fragment along the number of characters read.
 
-    Above `_MAX_COUNTED` characters the count runs in units of several characters, each token rounded up: sound,
-    and a little shorter than the schema allows.
+    Where there are many characters to count, the count runs in units of several, each token rounded up; states within
+    a character (and there are ten of them for each state between characters) count in larger units still. That is
+    sound, and a little shorter than the schema allows.
+
+    Args:
+        lifted: What to unroll.
+        minimum: Fewest characters.
+        maximum: Most characters.
+        unit: Characters that are counted as one beyond the fewest.
+        num_whole: States that lie between characters, the first ones.
     """
     if minimum == 0 and maximum is None:
         return _pack(lifted, lifted.labels, lifted.table)
-    unit = 1 if maximum is None or maximum <= _MAX_COUNTED else -(-(maximum - minimum) // _MAX_COUNTED)
     levels = _levels(minimum, maximum, unit, longest=int(lifted.counts.max()))
     num_states, num_cells = lifted.table.shape
-    spend(num_states * len(levels.after))
+    spend(num_whole * len(levels.after))
+    is_within = lifted.table >= num_whole
+    coarse = _coarsen(minimum, len(levels.after)) if maximum is not None else np.arange(len(levels.after) + 1)
     tables = []
     labels = []
     for level in range(len(levels.after)):
         after = levels.after[level][lifted.counts]  # (S, C)
-        inner = np.where((lifted.table >= 0) & (after >= 0), lifted.table + after * num_states, -1)
+        inner = np.where(is_within, coarse[after], after)
+        inner = np.where((lifted.table >= 0) & (inner >= 0), lifted.table + inner * num_states, -1)
         leaves = (lifted.table < DEAD) & (after >= 0) & levels.is_enough[after]
         tables.append(np.where(leaves, lifted.table, inner))
         labels.append(np.where(levels.is_enough[level], lifted.labels, 0))
     return _pack(lifted, np.concatenate(labels), np.concatenate(tables).reshape(-1, num_cells))
+
+
+def _coarsen(minimum: int, num_levels: int) -> IntArray:
+    """Round levels up within characters, where there are many; the last entry is for -1."""
+    levels = np.arange(num_levels)
+    if num_levels - minimum > _MAX_FINE_LEVELS:
+        rounded = minimum + -(-(levels - minimum) // _COARSE) * _COARSE
+        levels = np.where(levels > minimum, np.where(rounded < num_levels, rounded, -1), levels)
+    return np.append(levels, -1).astype(np.int32)
 
 
 class _Levels(NamedTuple):

@@ -42,7 +42,7 @@ class Lifted(NamedTuple):
 
 def lift(starts: IntArray, table: IntArray, labels: IntArray, style: Style, vocabulary: Vocabulary) -> Lifted:
     """Move from characters to tokens."""
-    key = ("lift", starts.tobytes(), table.tobytes(), labels.tobytes(), style)
+    key = lift_key(starts, table, labels, style)
     found: Lifted | None = vocabulary.fragments.get(key)
     if found is not None:
         return found
@@ -67,6 +67,11 @@ def lift(starts: IntArray, table: IntArray, labels: IntArray, style: Style, voca
     )
     vocabulary.fragments[key] = lifted
     return lifted
+
+
+def lift_key(starts: IntArray, table: IntArray, labels: IntArray, style: Style) -> tuple[object, ...]:
+    """Give the name under which the vocabulary's store keeps a lift."""
+    return ("lift", starts.tobytes(), table.tobytes(), labels.tobytes(), style)
 
 
 class _Exits(NamedTuple):

@@ -46,7 +46,7 @@ class CompileLimits:
                 raise ConfigurationError(f"{name} must be positive, got {getattr(self, name)!r}")
 
 
-_STATES_PER_LOOK = 64
+_STATES_PER_LOOK = 2_000
 
 
 class _Meter:

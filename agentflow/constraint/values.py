@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _MAX_JOINED = 4
 _MAX_HEADS = 24
+_STATES_PER_NODE = 40
 
 
 class TooLargeError(Exception):
@@ -106,6 +107,8 @@ class ValueWriter:
         self._max_nodes = max_nodes
         self._has_containers = has_containers and printer.has_bounded_layout and grounding is None
         self.is_cut = False
+        self.num_slot_states = 0
+        """About how many states the slots that were written will have."""
 
     def add_node(self) -> int:
         """Add a node to the graph.
@@ -242,6 +245,7 @@ class ValueWriter:
     def _add_slot(self, piece: Piece, slot: SlotSpec | SpanSpec, quote: Run) -> None:
         begin, end = self.add_node(), self.add_node()
         self.graph.add_slot(begin, slot, end)
+        self._count_states(slot)
         piece.heads.append((quote, begin))
         piece.add_exit(quote, [end])
 
@@ -266,6 +270,12 @@ class ValueWriter:
             reason = "it asks for a span of the conversation, and no texts were given"
             raise UnsupportedSchemaError(GROUNDED_KEYWORD, pointer=declared[0][1], reason=reason)
         return spans[0]
+
+    def _count_states(self, slot: SlotSpec | SpanSpec) -> None:
+        if isinstance(slot, SlotSpec):
+            self.num_slot_states += slot.num_states
+            if self._max_nodes is not None and self.num_slot_states > _STATES_PER_NODE * self._max_nodes:
+                raise TooLargeError
 
     def write_value(self, text: str) -> Piece:
         """Write one scalar, given as JSON."""

@@ -248,16 +248,22 @@ class Vocabulary:
         return Trie(*build_trie(flat, offsets, tokens))
 
     def prepare(self) -> None:
-        """Compute now what is otherwise computed when it is first needed."""
-        _ = self.trie
+        """Compute now what is otherwise computed when it is first needed; large vocabularies are cached on disk."""
+        from agentflow.constraint.prepared import prepare
+
+        prepare(self)
+
+    def take_trie(self, trie: Trie) -> None:
+        """Use a trie that was computed before."""
+        self.__dict__["trie"] = trie
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that a token table depends on."""
-        digest = hashlib.blake2b(digest_size=16)
-        for i, data in enumerate(self.token_bytes):
-            usable = data if data is not None and i not in self.end_ids else None
-            digest.update(b"\x01\x00" if usable is None else len(usable).to_bytes(4, "big") + usable)
+        usable = [b"" if data is None or i in self.end_ids else data for i, data in enumerate(self.token_bytes)]
+        lengths = np.fromiter(map(len, usable), np.int32, len(usable))
+        digest = hashlib.blake2b(lengths.tobytes(), digest_size=16)
+        digest.update(b"".join(usable))
         return digest.hexdigest()
 
 

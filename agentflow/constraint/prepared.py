@@ -1,0 +1,147 @@
+"""What is computed once for a vocabulary, kept on disk: its trie, and the lifts of the slots that most schemas have.
+
+The file lies in the user's cache directory (or in ``$AGENTFLOW_CACHE_DIR``) under a name that hashes the vocabulary's
+bytes, the automata that were lifted and `_FORMAT`. It holds arrays alone, no pickles; it is written to a temporary name
+and moved into place; one that cannot be read is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+import tempfile
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from agentflow.constraint import numbers
+from agentflow.constraint.automaton import IntArray, universal
+from agentflow.constraint.fragment import Exit, Partition, SlotSpec
+from agentflow.constraint.free import containers
+from agentflow.constraint.lift import Lifted, lift, lift_key
+from agentflow.constraint.vocabulary import Trie, Vocabulary
+
+Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
+_FORMAT = 1
+_MIN_TOKENS = 10_000
+_log = logging.getLogger(__name__)
+
+
+def prepare(vocabulary: Vocabulary) -> None:
+    """Compute the trie and the common lifts, or read them from the cache; small vocabularies are not cached."""
+    slots = _common_slots()
+    path = _path(vocabulary, slots) if len(vocabulary) >= _MIN_TOKENS else None
+    if path is not None and _read_file(path, vocabulary, slots):
+        return
+    trie = vocabulary.trie
+    arrays: Arrays = {f"trie.{name}": part for name, part in trie._asdict().items()}
+    for i, slot in enumerate(slots):
+        arrays |= _pack(f"lift{i}", _lift_slot(slot, vocabulary))
+    if path is not None:
+        _write_file(path, arrays)
+
+
+def cache_folder() -> Path:
+    """Give the folder for files that can be made again at any time."""
+    chosen = os.environ.get("AGENTFLOW_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "agentflow" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "agentflow"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agentflow"
+
+
+def _common_slots() -> list[SlotSpec]:
+    """Give the slots that most schemas have."""
+    strings = [SlotSpec(universal(), style=style) for style in ("json", "raw")]
+    texts = [numbers.all_numbers(), numbers.integers()]
+    values = [containers(depth, ",", ":") for depth in (1, 2, 3)]
+    return [*strings, *(SlotSpec(dfa) for dfa in texts), *(SlotSpec(dfa, style="value") for dfa in values)]
+
+
+def _labels(slot: SlotSpec) -> IntArray:
+    return slot.dfa.accepting.astype(np.int32)
+
+
+def _lift_slot(slot: SlotSpec, vocabulary: Vocabulary) -> Lifted:
+    return lift(slot.dfa.starts, slot.dfa.table, _labels(slot), slot.style, vocabulary)
+
+
+def _path(vocabulary: Vocabulary, slots: list[SlotSpec]) -> Path:
+    digest = hashlib.blake2b(f"{_FORMAT} {vocabulary.fingerprint}".encode(), digest_size=16)
+    for slot in slots:
+        digest.update(slot.style.encode())
+        for part in slot.dfa.key:
+            digest.update(part)
+    return cache_folder() / "vocabularies" / f"{digest.hexdigest()}.npz"
+
+
+def _read_file(path: Path, vocabulary: Vocabulary, slots: list[SlotSpec]) -> bool:
+    """Take what a file holds into the vocabulary; say whether there was a sound one."""
+    if not path.exists():
+        return False
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays: Arrays = {name: file[name] for name in file.files}
+        trie = Trie(*(arrays[f"trie.{name}"] for name in Trie._fields))
+        lifts = [_unpack(f"lift{i}", arrays) for i in range(len(slots))]
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        _log.warning("the prepared vocabulary %s cannot be read (%s); it is made anew", path, error)
+        return False
+    vocabulary.take_trie(trie)
+    for slot, lifted in zip(slots, lifts, strict=True):
+        vocabulary.fragments[lift_key(slot.dfa.starts, slot.dfa.table, _labels(slot), slot.style)] = lifted
+    return True
+
+
+def _write_file(path: Path, arrays: Arrays) -> None:
+    """Write a file as a whole or not at all; a folder that cannot be written to is no error."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+            Path(name).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        _log.warning("the prepared vocabulary cannot be kept in %s (%s)", path.parent, error)
+
+
+def _pack(prefix: str, lifted: Lifted) -> Arrays:
+    """Write a lift as arrays."""
+    rests = b"\0".join(kind.rest for kind in lifted.exits)
+    return {
+        f"{prefix}.labels": lifted.labels,
+        f"{prefix}.cells": lifted.partition.cells,
+        f"{prefix}.representatives": lifted.representatives,
+        f"{prefix}.table": lifted.table,
+        f"{prefix}.counts": lifted.counts,
+        f"{prefix}.exit_labels": np.array([kind.label for kind in lifted.exits], np.int32),
+        f"{prefix}.exit_rests": np.frombuffer(rests, np.uint8),
+    }
+
+
+def _unpack(prefix: str, arrays: Arrays) -> Lifted:
+    """Read a lift from arrays."""
+    labels = arrays[f"{prefix}.exit_labels"].tolist()
+    rests = arrays[f"{prefix}.exit_rests"].tobytes().split(b"\0") if labels else []
+    return Lifted(
+        arrays[f"{prefix}.labels"],
+        Partition(arrays[f"{prefix}.cells"]),
+        arrays[f"{prefix}.representatives"],
+        arrays[f"{prefix}.table"],
+        arrays[f"{prefix}.counts"],
+        tuple(Exit(label, rest) for label, rest in zip(labels, rests, strict=True)),
+    )
