@@ -75,6 +75,7 @@ class AutoregressiveBackend:
         del on_draft
         started_s = time.perf_counter()
         deadline_s = None if request.timeout_s is None else time.monotonic() + request.timeout_s
+        self._engine.require_room()
         row = await anyio.to_thread.run_sync(self._prepare, request)
         with anyio.move_on_after(request.timeout_s) as scope:
             await run_row(self._engine, row, request, deadline_s=deadline_s, post=make_poster())

@@ -81,9 +81,11 @@ def test_a_full_queue_refuses(denoiser, short_row):
     gate.submit("a", short_row(1))
     gate.submit("b", short_row(2))
     with pytest.raises(OverloadedError, match="2 requests wait"):
+        engine.require_room()
+    with pytest.raises(OverloadedError, match="2 requests wait"):
         gate.submit("c", short_row(3))
     gate.open(3)
-    assert engine.statistics().num_refused == 1
+    assert engine.statistics().num_refused == 2
     engine.close()
     assert gate.order == ["first", "a", "b"]
 

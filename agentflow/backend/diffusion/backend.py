@@ -63,6 +63,7 @@ class DiffusionBackend:
         started = time.perf_counter()
         deadline_s = None if request.timeout_s is None else time.monotonic() + request.timeout_s
         post = make_poster()
+        self._engine.require_room()
         row = await anyio.to_thread.run_sync(self._prepare, request)
         observer = None if on_draft is None else _Observer(on_draft)
         if observer is not None:

@@ -155,17 +155,30 @@ class Engine:
         """
         ticket = Ticket(row, on_done, priority, deadline_s, agent)
         with self._condition:
-            if self._is_closed:
-                raise BackendError("the model is closed", hint="load it again")
-            if len(self._waiting) >= self._max_waiting:
-                self._num_refused += 1
-                raise OverloadedError(f"{len(self._waiting)} requests wait for the model already")
+            self._require_room()
             self._waiting.append(ticket)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="agentflow-engine", daemon=True)
                 self._thread.start()
             self._condition.notify_all()
         return ticket
+
+    def require_room(self) -> None:
+        """Refuse early what `submit` would refuse, before its prompt is written and its schemas are compiled.
+
+        Raises:
+            BackendError: The engine is closed.
+            OverloadedError: As many rows wait as may.
+        """
+        with self._condition:
+            self._require_room()
+
+    def _require_room(self) -> None:
+        if self._is_closed:
+            raise BackendError("the model is closed", hint="load it again")
+        if len(self._waiting) >= self._max_waiting:
+            self._num_refused += 1
+            raise OverloadedError(f"{len(self._waiting)} requests wait for the model already")
 
     def cancel(self, ticket: Ticket) -> None:
         """Drop a row at the next pass; its `on_done` is not called."""
