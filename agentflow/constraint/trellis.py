@@ -291,7 +291,9 @@ def condition_atoms(log_sum: FloatArray, constraint: Constraint) -> _Row:
         constraint: The constraint, from its start; the output must end inside the canvas.
     """
     has_tokens = constraint.atom_size > 0  # (K,)
-    log_sum = np.where(has_tokens, log_sum - np.logaddexp.reduce(log_sum, axis=1, keepdims=True), -np.inf)  # (L, K)
+    peak = log_sum.max(axis=1, keepdims=True)  # (L, 1)
+    total = peak + np.log(np.exp(log_sum - peak).sum(axis=1, keepdims=True))  # (L, 1)
+    log_sum = np.where(has_tokens, log_sum - total, -np.inf)  # (L, K)
     mean_log = np.where(has_tokens, log_sum - np.log(np.maximum(constraint.atom_size, 1)), 0.0)  # (L, K)
     return _condition_sums(np.zeros((0, 0)), Sums(log_sum, mean_log), constraint, constraint.start_state, 0)
 

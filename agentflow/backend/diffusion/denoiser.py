@@ -231,10 +231,9 @@ class Denoiser:
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """The head: hidden states ``(..., H)`` to soft-capped logits ``(..., V)`` float32."""
-        logits = self.model.lm_head(hidden).to(torch.float32)  # (..., V)
-        return (
-            logits.div_(self._softcap).tanh_().mul_(self._softcap)
-        )  # (..., V), in place: no second tensor of the size
+        logits: Tensor = self.model.lm_head(hidden).to(torch.float32)  # (..., V)
+        logits.div_(self._softcap).tanh_().mul_(self._softcap)  # in place: it is large
+        return logits
 
     @torch.inference_mode()
     def soft_embed(self, probs: Tensor) -> Tensor:
