@@ -275,7 +275,7 @@ class Loop(Generic[OutputT]):
         self.transcript.close(self.finished_calls)
         if isinstance(error, AgentflowError):
             error.messages = self.transcript.show()
-        duration_s, problem = time.perf_counter() - self.started_s, "" if error is None else str(error)
+        duration_s, problem = time.perf_counter() - self.started_s, str(error) if isinstance(error, Exception) else ""
         try:
             self.observer.tell(RunFinished, reason=reason, usage=self.usage, duration_s=duration_s, error=problem)
         except JournalError as unwritten:
