@@ -20,13 +20,17 @@ from typing import TYPE_CHECKING, Any
 from agentflow.tool import tool  # at once: the name of the room and of what it is known for are the same
 
 if TYPE_CHECKING:
-    from agentflow.agent import Agent, Limits, RunResult
+    from agentflow.agent import Agent, Limits, Prices, RunResult
     from agentflow.backend.base import Backend
     from agentflow.backend.scripted import ScriptedBackend
+    from agentflow.constraint import Grounded, Span
     from agentflow.errors import AgentflowError, ConfigurationError, ToolDeniedError
     from agentflow.executor import Approval, Denial
+    from agentflow.journal import Journal
     from agentflow.model import Model, load_model
-    from agentflow.tool import RunContext, Tool, Toolset
+    from agentflow.planner import Planner
+    from agentflow.runner import Runner
+    from agentflow.tool import File, RunContext, Tool, Toolset
     from agentflow.types import (
         AssistantMessage,
         Draft,
@@ -51,13 +55,20 @@ _MODULES = {
     "ConfigurationError": "errors",
     "Denial": "executor",
     "Draft": "types",
+    "File": "tool",
     "GenerationSettings": "types",
+    "Grounded": "constraint",
+    "Journal": "journal",
     "Limits": "agent",
     "Message": "types",
     "Model": "model",
+    "Planner": "planner",
+    "Prices": "agent",
     "RunContext": "tool",
     "RunResult": "agent",
+    "Runner": "runner",
     "ScriptedBackend": "backend.scripted",
+    "Span": "constraint",
     "SystemMessage": "types",
     "Tool": "tool",
     "ToolCall": "types",
@@ -79,13 +90,20 @@ __all__ = [
     "ConfigurationError",
     "Denial",
     "Draft",
+    "File",
     "GenerationSettings",
+    "Grounded",
+    "Journal",
     "Limits",
     "Message",
     "Model",
+    "Planner",
+    "Prices",
     "RunContext",
     "RunResult",
+    "Runner",
     "ScriptedBackend",
+    "Span",
     "SystemMessage",
     "Tool",
     "ToolCall",

@@ -268,6 +268,7 @@ class Loop(Generic[OutputT]):
             output_schema=job.output_type.schema,
             settings=job.settings if seed is None else replace(job.settings, seed=seed),
             timeout_s=None if timeout_s is None else timeout_s - (time.perf_counter() - self.started_s),
+            agent=job.run_id,
         )
 
     def _end(self, reason: RunEnd, error: BaseException | None = None) -> None:

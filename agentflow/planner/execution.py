@@ -171,6 +171,7 @@ class PlanRun:
             tools=self.tools,
             tool_choice=step.tool,
             settings=replace(self.settings, seed=derive_seed(self.settings.seed, step.id), is_parallel=False),
+            agent=self.run_id,
         )
         started_s = time.perf_counter()
         try:
