@@ -18,7 +18,7 @@ from agentflow.embedded.data.phrasings import expand
 from agentflow.embedded.data.splits import Split, is_held_out, wants_held_out
 from agentflow.types import JsonValue, ToolSpec
 
-_REAL_SHARE = 0.6
+_REAL_SHARE = 0.68
 """Share of ready-made behaviours that are declared as the ready-made tools are."""
 MADE_UP = "fn_"
 """How the names of behaviours begin that one conversation alone has; they are never declared under that name."""
