@@ -23,7 +23,7 @@ from torch import Tensor
 
 from agentflow.backend.diffusion.canvas import CanvasView, Row, num_kept
 from agentflow.backend.diffusion.denoiser import ContextBatch, Denoiser
-from agentflow.backend.diffusion.sampler import accept_by_entropy, draw_noise, draw_tokens, temperatures
+from agentflow.backend.diffusion.sampler import accept_by_entropy, draw_noise, draw_tokens, read_logits, temperatures
 from agentflow.constraint import Posterior, condition
 from agentflow.errors import AgentflowError, BackendError, ConfigurationError
 
@@ -104,13 +104,11 @@ def believe(logits: Tensor, rows: Sequence[Row]) -> Beliefs:
         logits: ``(B, L, V)`` float32.
         rows: The rows, for their constraints and generators.
     """
-    log_probs = logits - logits.logsumexp(dim=-1, keepdim=True)  # (B, L, V)
     if any(row.constraint is None or row.num_tokens_left < logits.shape[1] for row in rows):
-        probs = torch.softmax(logits, dim=-1)  # (B, L, V)
-        entropies = -(log_probs * probs).sum(dim=-1)  # (B, L)
-        argmax = logits.argmax(dim=-1)  # (B, L)
+        probs, log_totals, entropies, argmax = read_logits(logits)  # (B, L, V), then (B, L)
     else:  # every position is going to be conditioned
         probs, entropies = torch.empty_like(logits), torch.empty_like(logits[..., 0])  # (B, L, V), (B, L)
+        log_totals = logits.logsumexp(dim=-1)  # (B, L)
         argmax = torch.zeros_like(entropies, dtype=torch.long)  # (B, L)
     draw = argmax.clone()  # (B, L)
     is_tail = torch.zeros_like(draw, dtype=torch.bool)  # (B, L)
@@ -121,7 +119,7 @@ def believe(logits: Tensor, rows: Sequence[Row]) -> Beliefs:
             continue
         started = time.perf_counter()
         try:
-            _condition_row_inplace(beliefs, i, log_probs[i : i + 1], row)
+            _condition_row_inplace(beliefs, i, (logits[i] - log_totals[i, :, None])[None], row)
         except AgentflowError as error:
             probs[i] = 1 / probs.shape[-1]
             row.fail(error)
