@@ -68,6 +68,10 @@ def _search(tree: Regex, *, is_anchored: bool) -> CharDfa:
     return nfa.determinise(start, end)
 
 
+_RANGES_PER_STATE = 16
+"""A character class with many ranges takes the memory of a state for so many of them."""
+
+
 class _Nfa:
     """A nondeterministic automaton; edges without a character may ask for a place."""
 
@@ -85,6 +89,7 @@ class _Nfa:
         self.jumps[source].append((kind, target))
 
     def eat(self, source: int, chars: Chars, target: int) -> None:
+        spend(len(chars.ranges) // _RANGES_PER_STATE)
         self.edges[source] += [(lo, hi, target) for lo, hi in chars.ranges]
 
     def close(self, states: Iterable[int], context: _Context) -> frozenset[int]:
