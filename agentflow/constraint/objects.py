@@ -222,10 +222,9 @@ class ObjectWriter:
         """Give the kinds of undeclared properties: one for each set of patterns that a name may match."""
         patterns = list(dict(self._shape.matched)) + [p for _, ps, _ in self._shape.others for p in ps]
         cells: list[tuple[CharDfa, set[str]]] = [(self._free_names(), set())]
-        for pattern in dict.fromkeys(patterns):
-            dfa = pattern_dfa(pattern)
-            split = [(intersect(names, dfa), subset | {pattern}) for names, subset in cells]
-            split += [(subtract(names, dfa), subset) for names, subset in cells]
+        for pattern in dict.fromkeys(patterns):  # a name that matches under one reading of it only is not used
+            split = [(intersect(names, pattern_dfa(pattern)), subset | {pattern}) for names, subset in cells]
+            split += [(subtract(names, pattern_dfa(pattern, is_wide=True)), subset) for names, subset in cells]
             cells = [cell for cell in split if not cell[0].is_empty]
             if len(cells) > _MAX_KINDS:
                 reason = f"its patterns overlap in more than {_MAX_KINDS} ways"

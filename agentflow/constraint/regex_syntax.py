@@ -109,6 +109,7 @@ def merge(ranges: list[tuple[int, int]]) -> Ranges:
 
 
 ANY_BUT_NEWLINE = invert(NEWLINES)
+_ANY_BUT_LINE_FEED = invert(((10, 10),))  # what Python's dot takes
 
 
 def parse(pattern: str, *, is_wide: bool = False) -> Regex:
@@ -241,7 +242,7 @@ class _Parser:
         if char == "[":
             return Chars(self._read_class())
         if char == ".":
-            return Chars(ANY_BUT_NEWLINE)
+            return Chars(_ANY_BUT_LINE_FEED if self._is_wide else ANY_BUT_NEWLINE)
         if char == "$" and self._is_wide:  # Python's also stands before a newline that ends the string
             return Alt((Assertion("$"), Cat((Chars(((10, 10),)), Assertion("$")))))
         if char in "^$":

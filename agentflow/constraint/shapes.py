@@ -81,7 +81,7 @@ class ObjectShape:
     def node_of(self, name: str) -> Node:
         """Give what the value of a property must satisfy."""
         found = set(dict(self.fields).get(name, ()))
-        found.update(literal for pattern, literal in self.matched if pattern_dfa(pattern).accepts(name))
+        found.update(literal for pattern, literal in self.matched if pattern_dfa(pattern, is_wide=True).accepts(name))
         for names, patterns, literal in self.others:
             if name not in names and not any(pattern_dfa(pattern).accepts(name) for pattern in patterns):
                 found.add(literal)
@@ -162,7 +162,7 @@ def _some_field(names: tuple[str, ...], patterns: tuple[str, ...], pattern: str 
         return SomeField(pattern_dfa(pattern), frozenset({literal}))
     outside = complement(from_strings(names)) if names else universal()
     for other in patterns:
-        outside = subtract(outside, pattern_dfa(other))
+        outside = subtract(outside, pattern_dfa(other, is_wide=True))
     return SomeField(outside, frozenset({literal}))
 
 
