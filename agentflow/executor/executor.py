@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import anyio
 from anyio.lowlevel import RunVar
 
-from agentflow.errors import ConfigurationError, ExternalError, ToolExecutionError
+from agentflow.errors import ConfigurationError, ExternalError, JournalError, ToolExecutionError
 from agentflow.events import CallFinished, CallProgressed, CallReady, CallRunning
 from agentflow.executor.approval import Approver, ask
 from agentflow.executor.invoke import invoke
@@ -190,7 +190,10 @@ async def _try_once(tool: Tool[..., Any], arguments: dict[str, Any], context: Ru
         with anyio.move_on_after(tool.timeout_s):
             value = await invoke(partial(tool.function, *args, **arguments), report)
             return await read_returned(value, tool_name=tool.name)
-    except ExternalError:
+    except (
+        ExternalError,
+        JournalError,
+    ):  # a record that is not safe must have no effect, of a run inside this call either
         raise
     except SystemExit as error:
         raise ToolExecutionError(f"{tool.name} tried to end the program (exit code {error.code}).") from error
