@@ -26,13 +26,17 @@ _MAX_TURNS = 16
 
 
 async def ask(
-    model: Model, conversation: Conversation, messages: Sequence[Message], settings: GenerationSettings, tally: Tally
+    model: Model,
+    given: Conversation | SimulatedTask,
+    messages: Sequence[Message],
+    settings: GenerationSettings,
+    tally: Tally,
 ) -> AssistantMessage | None:
     """Ask for the next turn; what it cost and how it failed joins the tally."""
     request = GenerationRequest(
         messages=tuple(messages),
-        tools=conversation.tools,
-        output_schema=conversation.output_schema,
+        tools=given.tools if isinstance(given, Conversation) else given.specs,
+        output_schema=given.output_schema,
         settings=settings,
     )
     try:
@@ -143,16 +147,9 @@ async def play_simulated(
     """Play a task from the request to its answer, which is given, or None if there is none."""
     messages: list[Message] = [SystemMessage(world.instructions), UserMessage(task.prompt)]
     for turn in range(2 * len(task.reference) + 2):
-        request = GenerationRequest(
-            messages=tuple(messages), tools=task.specs, output_schema=task.output_schema, settings=settings
-        )
-        try:
-            generation = await model.generate(request)
-        except AgentflowError as error:
-            tally.failures.append(f"{type(error).__name__}: {error.message}")
+        message = await ask(model, task, messages, settings, tally)
+        if message is None:
             return None
-        tally.usage += generation.usage
-        message = generation.message
         if not message.tool_calls:
             try:
                 return json.loads(message.text)
