@@ -34,10 +34,6 @@ class Atoms(NamedTuple):
     begin: npt.NDArray[np.int64]
     members: IntArray
 
-    def of(self, label: int) -> IntArray:
-        """Give the atoms of a label."""
-        return self.members[self.begin[label] : self.begin[label + 1]]
-
 
 class _Joint(NamedTuple):
     """A joint partition; it holds on to its parts, by whose identity it is stored."""

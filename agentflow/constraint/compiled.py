@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentflow.constraint.assemble import ConflictError, TokenAutomaton, assemble
-from agentflow.constraint.atoms import make_atoms, offsets
+from agentflow.constraint.atoms import make_atoms
 from agentflow.constraint.automaton import BoolArray, IntArray
 from agentflow.constraint.grammar import Grammar
 from agentflow.constraint.kernels import distances, warm_up
@@ -27,9 +27,6 @@ from agentflow.constraint.vocabulary import Vocabulary
 from agentflow.errors import SchemaBudgetError, UnsatisfiableSchemaError
 
 _MAX_CACHED = 256
-
-
-_NONE = np.zeros(0, np.int32)
 
 
 class Statistics(NamedTuple):
@@ -63,9 +60,6 @@ class Constraint:
         edge_target: ``(E,)`` int32.
         label_begin: ``(C + 1,)`` int64, where the atoms of each label begin.
         label_atoms: ``(N,)`` int32.
-        label_base: ``(C,)`` int32, an earlier label that contains this one, or -1.
-        without_begin: ``(C + 1,)`` int64, where the atoms of the base begin that the label lacks.
-        without_atoms: ``(M,)`` int32.
         token_atom: ``(V,)`` int32, the atom of each token.
         num_atoms: Number of atoms.
         distance: ``(S,)`` int32, fewest tokens from each state to the end.
@@ -78,9 +72,6 @@ class Constraint:
     edge_target: IntArray
     label_begin: npt.NDArray[np.int64]
     label_atoms: IntArray
-    label_base: IntArray
-    without_begin: npt.NDArray[np.int64]
-    without_atoms: IntArray
     token_atom: IntArray
     num_atoms: int
     distance: IntArray
@@ -356,13 +347,8 @@ def _pack(automaton: TokenAutomaton, vocabulary: Vocabulary) -> Constraint:
     source, target = np.append(source, final), np.append(target, final)
     order = np.argsort(source, kind="stable")
     labels = [automaton.labels[i] for i in used.tolist()]
-    bases = list(dict.fromkeys(x._replace(without=frozenset()) for x in labels if x.without))
-    labels = [*bases, *labels]
-    label = np.append(label + len(bases), len(labels))  # the last edge is the loop of the final state
+    label = np.append(label, len(labels))  # the last edge is the loop of the final state
     atoms = make_atoms(labels, automaton.fragments, vocabulary)
-    names = {base: i for i, base in enumerate(bases)}
-    base = [names[x._replace(without=frozenset())] if x.without else -1 for x in labels]
-    lacks = [np.setdiff1d(atoms.of(b), atoms.of(c)) if b >= 0 else _NONE for c, b in enumerate(base)]
     return Constraint(
         vocabulary=vocabulary,
         row=np.searchsorted(source[order], np.arange(int(keep.sum()) + 1)),
@@ -370,9 +356,6 @@ def _pack(automaton: TokenAutomaton, vocabulary: Vocabulary) -> Constraint:
         edge_target=target[order].astype(np.int32),
         label_begin=atoms.begin,
         label_atoms=atoms.members,
-        label_base=np.array([*base, -1], np.int32),
-        without_begin=np.append(offsets(lacks), sum(map(len, lacks))),
-        without_atoms=np.concatenate([_NONE, *lacks]).astype(np.int32),
         token_atom=atoms.token_atom,
         num_atoms=atoms.num_atoms,
         distance=distance[keep],
