@@ -68,6 +68,7 @@ class BatchPlan:
         max_length: Conversations with more tokens are left out.
         pad_id: Token that fills up.
         structure_weight: Weight of forced tokens in the next-token loss.
+        start_weight: Weight of the first token of a turn there, which decides between a call and the answer.
         prompt_share: Share of prompt tokens that are targets of the next-token loss.
         mixture: Shares of the kinds of conversation.
         pool_size: Conversations of a pool; the larger, the more alike are the lengths in a batch.
@@ -77,10 +78,11 @@ class BatchPlan:
     canvas_length: int
     num_canvases: int = 4
     num_tokens: int = 9000
-    max_length: int = 1100
+    max_length: int = 1300
     pad_id: int = 0
     structure_weight: float = 0.3
-    prompt_share: float = 0.1
+    start_weight: float = 1.0
+    prompt_share: float = 0.03
     mixture: Mapping[str, float] | None = None
     pool_size: int = 256
 
@@ -117,6 +119,7 @@ def collate(examples: list[Example], plan: BatchPlan, rng: random.Random) -> Bat
         for turn in example.turns:
             is_chosen = torch.tensor(turn.is_slot) | torch.tensor(turn.is_name)
             weights[b, turn.start : turn.start + len(turn.ids)] = torch.where(is_chosen, 1.0, plan.structure_weight)
+            weights[b, turn.start] = plan.start_weight
         chosen = choose_canvases(example, plan.num_canvases, plan.canvas_length, rng)
         for c, (turn, offset) in enumerate(chosen):
             end = min(offset + plan.canvas_length, len(turn.ids))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agentflow.embedded.data.tasks import Conversation
+from agentflow.embedded.data.tools import MADE_UP
 from agentflow.embedded.simulated import SimulatedTask, SimulatedWorld
 from agentflow.embedded.tally import Tally
 from agentflow.errors import AgentflowError
@@ -56,8 +57,18 @@ async def compare_turns(model: Model, conversation: Conversation, settings: Gene
         given = await ask(model, conversation, conversation.messages[:index], settings, tally)
         is_right = given is not None and is_same_turn(given, right)
         tally.add("call" if right.tool_calls else "answer", conversation.kind, is_right=is_right)
+        if right.tool_calls:
+            tally.add_one(f"call of {_family_of(conversation, right)}", is_right=is_right)
         if not is_right and given is not None:
             tally.failures.append(f"{_request_of(conversation)}\n    right {_show(right)}\n    given {_show(given)}")
+
+
+def _family_of(conversation: Conversation, turn: AssistantMessage) -> str:
+    """Say whose tools a turn calls: a trained family's, a simulated world's, or made up for the conversation alone."""
+    if isinstance(conversation.before, SimulatedWorld):
+        return "worlds"
+    names = [conversation.offered[call.name].behaviour.name for call in turn.tool_calls]
+    return "made-up" if any(name.startswith(MADE_UP) for name in names) else "families"
 
 
 async def play(model: Model, conversation: Conversation, settings: GenerationSettings, tally: Tally) -> None:
@@ -74,7 +85,7 @@ async def play(model: Model, conversation: Conversation, settings: GenerationSet
             is_solved = False
             break
         messages.append(given)
-    is_solved = is_solved and _is_same_world(world, conversation.after)
+    is_solved = is_solved and is_same_world(world, conversation.after)
     tally.add("task", conversation.kind, is_right=is_solved)
 
 
@@ -116,7 +127,10 @@ def _with_id(call: Any, call_id: str) -> Any:
     return type(call)(call_id, call.name, call.arguments)
 
 
-def _is_same_world(given: Any, right: Any) -> bool:
+def is_same_world(given: Any, right: Any) -> bool:
+    """Compare what tools can change in two worlds."""
+    if isinstance(right, SimulatedWorld):
+        return bool(given.state() == right.state())
     return (given.files, given.notes, given.todos) == (right.files, right.notes, right.todos)
 
 

@@ -59,7 +59,11 @@ class Tally:
     def add(self, what: str, kind: str, *, is_right: bool) -> None:
         """Count one under what it is, and under its kind."""
         for name in (what, f"{what}/{kind}"):
-            self.scores.setdefault(name, Score()).add(is_right=is_right)
+            self.add_one(name, is_right=is_right)
+
+    def add_one(self, name: str, *, is_right: bool) -> None:
+        """Count one under a name alone."""
+        self.scores.setdefault(name, Score()).add(is_right=is_right)
 
 
 def _rows(way: str, split: str, tally: Tally) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from itertools import islice
 
 import pytest
@@ -12,7 +13,8 @@ from agentflow.embedded.data.splits import is_held_out
 from agentflow.embedded.data.tools import BEHAVIOURS
 from agentflow.embedded.data.values import BENCH_WORDS, Values
 from agentflow.embedded.data.worlds import WorldError, compute
-from agentflow.types import AssistantMessage, UserMessage
+from agentflow.embedded.playing import is_same_world
+from agentflow.types import AssistantMessage, ToolMessage, UserMessage
 
 pytest.importorskip("faker", reason="the data is made with Faker")
 
@@ -27,8 +29,8 @@ def test_equal_seeds_give_equal_conversations():
 def test_every_kind_is_made():
     """The mixture reaches each maker."""
     kinds = {make_conversation(1, index).kind.split("-")[0] for index in range(300)}
-    assert {"chain", "chat", "parallel", "question", "lookup", "extraction", "text"} <= kinds
-    assert set(MAKERS) == {"task", "question", "lookup", "extraction", "text"}
+    assert {"chain", "chat", "parallel", "question", "lookup", "extraction", "text", "world"} <= kinds
+    assert set(MAKERS) == {"task", "question", "lookup", "extraction", "text", "world"}
 
 
 @pytest.mark.slow
@@ -44,9 +46,7 @@ def test_calls_give_the_results_that_the_conversation_tells(split):
             if isinstance(message, AssistantMessage) and message.tool_calls:
                 results = tuple(conversation.run(call, world) for call in message.tool_calls)
                 assert results == conversation.messages[place + 1].results
-        assert world.notes == conversation.after.notes
-        assert world.files == conversation.after.files
-        assert world.todos == conversation.after.todos
+        assert is_same_world(world, conversation.after)
 
 
 @pytest.mark.slow
@@ -60,6 +60,21 @@ def test_held_out_tools_are_not_trained_on():
     held_out = names("tools")
     assert all(is_held_out("tool", name) for name in held_out)
     assert not held_out & names("train")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["train", "values"])
+def test_texts_of_calls_stand_in_the_conversation_from_word_to_word(split):
+    """Whatever a call of a simulated world says can be copied: it begins and ends where a word does."""
+    for index in range(60):
+        conversation = make_conversation(5, index, split=split, mixture={"world": 1})
+        heard = "\n".join(tool.parameters["properties"].__repr__() for tool in conversation.tools)
+        for message in conversation.messages:
+            for call in getattr(message, "tool_calls", ()):
+                for text in filter(lambda value: isinstance(value, str), call.arguments.values()):
+                    assert re.search(rf"(?<!\w){re.escape(text)}(?!\w)", heard), (text, heard)
+            results = message.results if isinstance(message, ToolMessage) else ()
+            heard += "\n".join([*(str(result.content) for result in results), getattr(message, "text", "")])
 
 
 def test_values_are_split_by_their_hash():

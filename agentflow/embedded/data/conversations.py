@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from agentflow.embedded.data.asking import make_question
 from agentflow.embedded.data.extraction import make_extraction, make_lookup, make_small_talk
+from agentflow.embedded.data.simulated import make_simulated
 from agentflow.embedded.data.splits import Split
 from agentflow.embedded.data.tasks import Conversation, make_task
 
@@ -16,11 +17,12 @@ MAKERS: Mapping[str, Callable[[random.Random, Split], Conversation]] = {
     "lookup": make_lookup,
     "extraction": make_extraction,
     "text": make_small_talk,
+    "world": make_simulated,
 }
 """Kinds of conversation and how they are made."""
 
 MIXTURE: Mapping[str, float] = {
-    "task": 0.82, "question": 0.03, "lookup": 0.03, "extraction": 0.11, "text": 0.01
+    "task": 0.74, "question": 0.03, "lookup": 0.02, "extraction": 0.08, "text": 0.01, "world": 0.12
 }  # fmt: skip
 """Share of each kind in training."""
 

@@ -21,6 +21,7 @@ from agentflow.embedded.data.phrasings import expand, plainest
 from agentflow.embedded.data.splits import Split
 from agentflow.embedded.data.tools import OfferedTool, declare_many
 from agentflow.embedded.data.worlds import World, WorldError
+from agentflow.embedded.simulated import SimulatedWorld
 from agentflow.types import (
     AssistantMessage,
     JsonSchema,
@@ -53,12 +54,15 @@ class Conversation:
     tools: tuple[ToolSpec, ...]
     output_schema: JsonSchema | None
     offered: Mapping[str, OfferedTool] = field(default_factory=dict)
-    before: World | None = None
-    after: World | None = None
+    before: World | SimulatedWorld | None = None
+    after: World | SimulatedWorld | None = None
 
-    def run(self, call: ToolCall, world: World) -> ToolResult:
+    def run(self, call: ToolCall, world: World | SimulatedWorld) -> ToolResult:
         """Run a call of one of the offered tools in a world."""
         tool = self.offered[call.name]
+        if isinstance(world, SimulatedWorld):
+            result = world.run(ToolCall(call.id, tool.behaviour.name, call.arguments))
+            return replace(result, name=call.name)
         usual = {name: usual_name for usual_name, name in tool.names.items()}
         try:
             content = world.run(tool.behaviour.name, {usual[name]: value for name, value in call.arguments.items()})
@@ -89,11 +93,20 @@ _PARALLEL_INSTRUCTIONS = (
     "[Make|Do] [calls|tool calls] that do not need each other [in one turn|at once|together|in parallel].",
 )
 _OPENINGS = (
-    "[|||||Please |Hi, |Hello! |Could you |Could you please |Can you |I need you to |I want you to |I'd like you to |Would you |Now |Your task: |Task: |OK, |So, |Next, |First, |First |Kindly |Go ahead and |Just |Please help me: |Help me to |Here is what I need: |Do this: ]",
+    "[Please |Could you |Could you please |Can you |Can you please |I need you to |I want you to |I'd like you to |Would you |Would you please |Kindly |Go ahead and |Just |Help me to |You should |You must |Let us |I would like you to |Try to |Your job is to |Be so kind and |Quickly ]",
+    "[Hi|Hello|Hey|Good morning|Good day|Dear assistant|Hi there|Hello there|OK|So|Right|Well|Alright][, |! |! |, please |! Please ]",
+    "[Your task|Task|To do|Here is what I need|Here is what to do|Do this|Please help me|The job|Your job|What I need|My request|Today|This is the plan]: ",
+    "[Now|Next|First|First of all|To begin with|For a start|OK, now|So, first][ |, ]",
 )
 _CLOSINGS = (
-    "[||||||||Thanks!|Thank you.|That is all.|Be exact.|Then stop.|Then you are done.|Please.|Thanks a lot!|Do it now.|Do all of it.|In this order.]",
+    "[Thanks|Thank you|Thanks a lot|Many thanks|Thank you very much|Thanks in advance|Cheers|Please][!|.|, that is all.|, and be exact.]",
+    "[That is all|That's all|That will be all|Nothing else|No more than that|This is everything][.| for now.| for today.|, thanks.]",
+    "[Then stop|Then you are done|And then stop|Stop after that|After that you are done|Then it is done|Then end][.|, please.|, thanks.]",
+    "[Be exact|Be careful|Be quick|Be precise|Take care|Make no mistake|Copy exactly][.|, please.|!]",
+    "[Do it|Do this|Do that|Do all of it|Do everything|Do all of this][.| now.| at once.| in this order.| step by step.]",
+    "[In this order|One after the other|Step by step|All of it|Right now|As soon as you can][.|, please.]",
 )
+_OPENING_SHARE, _CLOSING_SHARE = 0.65, 0.35
 _SCHEMA_SAID = (
     "[The answer|An answer|Answer|Report|A report|Result|What came out|The result|Summary]"
     "[.| of the task.| of the job.| of the run.| for the user.| to the question.]"
@@ -119,7 +132,7 @@ def make_task(rng: random.Random, split: Split) -> Conversation:
     if rng.random() < _CHAT_SHARE:
         return make_chat(draft, _cut(rng, wishes), split)
     is_parallel = rng.random() < _PARALLEL_SHARE and not any(step.is_error for step in draft.steps)
-    request = _request(draft, [wish.said for wish in wishes])
+    request = join_request(draft, [wish.said for wish in wishes])
     if rng.random() < _TEXT_SHARE:
         schema, answer = None, sentence(draft, draft.outputs, heard=request)
     else:
@@ -141,7 +154,7 @@ def make_chat(draft: Draft, rounds: Sequence[Sequence[_Wish]], split: Split) -> 
     messages = instructions(draft, is_parallel=False)
     start = 0
     for wishes in rounds:
-        request = _request(draft, [wish.said for wish in wishes])
+        request = join_request(draft, [wish.said for wish in wishes])
         messages.append(UserMessage(request))
         steps = range(start, wishes[-1].num_steps)
         for turn in _turns(draft.steps, steps, is_parallel=False):
@@ -207,17 +220,25 @@ def instructions(draft: Draft, *, is_parallel: bool) -> list[Message]:
     """Draw the system message, or none."""
     text = draft.say(*_INSTRUCTIONS)
     if is_parallel:
+        text = text.replace(" Call one tool at a time.", "")
         text = f"{text} {draft.say(*_PARALLEL_INSTRUCTIONS)}".strip()
     return [SystemMessage(text)] if text else []
 
 
-def _request(draft: Draft, clauses: list[str]) -> str:
+def join_request(draft: Draft, clauses: list[str]) -> str:
+    """Say wishes in one request."""
     rng = draft.rng
     body = rng.choice((_join_commas, _join_commas, _join_sentences, _join_ordered, _join_list))(rng, clauses)
-    opening = draft.say(*_OPENINGS)
+    opening = draft.say(*_OPENINGS) if rng.random() < _OPENING_SHARE else ""
+    is_list = not body[0].isalpha()
     if opening and not opening.endswith(("! ", ": ")):
-        body = body[0].lower() + body[1:] if not body.startswith("1") else body
-    return f"{opening}{body} {draft.say(*_CLOSINGS)}".strip()
+        opening, body = (
+            ("", body) if is_list else (opening, body if body.startswith("I ") else body[0].lower() + body[1:])
+        )
+    elif is_list and "\n" in body:
+        opening = f"{opening.rstrip()}\n"
+    closing = draft.say(*_CLOSINGS) if rng.random() < _CLOSING_SHARE else ""
+    return f"{opening}{body} {closing}".strip()
 
 
 def capital(text: str) -> str:
@@ -256,8 +277,9 @@ def _join_ordered(rng: random.Random, clauses: list[str]) -> str:
 def _join_list(rng: random.Random, clauses: list[str]) -> str:
     if len(clauses) == 1:
         return stop(capital(clauses[0]))
-    separator = rng.choice(("\n", " "))
-    return separator.join(f"{i}. {capital(clause)}" for i, clause in enumerate(clauses, 1))
+    separator, mark = rng.choice(("\n", "\n", "\n", " ")), rng.choice(("{}.", "{}.", "{})", "-"))
+    mark = "({})" if separator == " " else mark
+    return separator.join(f"{mark.format(i)} {stop(capital(clause))}" for i, clause in enumerate(clauses, 1))
 
 
 def _mention(draft: Draft, names: list[str]) -> str:
@@ -369,12 +391,13 @@ def _field_schema(rng: random.Random, output: Output) -> dict[str, Any]:
     return schema
 
 
+_MOST_TOLD = 6
 _READING = frozenset(("read_file", "read_note", "fetch_url"))
 
 
 def sentence(draft: Draft, outputs: Sequence[Output], *, heard: str) -> str:
     """Tell what came out in a sentence or two, in words that the request or a result has."""
-    told = [o for o in outputs if o.said and o.kind != "echo"][-2:]
+    told = [o for o in outputs if o.said and o.kind != "echo"][-_MOST_TOLD:]
     if not told:
         return "Done."
     parts = []

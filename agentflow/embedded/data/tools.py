@@ -462,6 +462,8 @@ _PREFIXES = (
 )
 _SUFFIXES = ("tool", "now", "v2", "2", "fn", "action", "api", "service", "op", "cmd", "x")
 _AFFIX_SHARE = 0.12
+AFFIXES = (f"[{'|'.join(_PREFIXES)}]_{{name}}", f"{{name}}_[{'|'.join(_SUFFIXES)}]")
+"""Notations of names that say what another name does."""
 _READY_MADE_NAMES = frozenset(behaviour.name for behaviour in READY_MADE)
 
 

@@ -126,7 +126,7 @@ class Shop(SimulatedWorld):
         for product in rng.sample(able, min(len(able), rng.choice((1, 2, 2, 3)))):
             count = rng.randint(2, 9)
             self.call("add_to_order", order=number, product=product, count=count)
-            lines.append(f"{count} {product}s")
+            lines.append(f"{count} of the {product}")
         said = lines[0] if len(lines) == 1 else f"{', '.join(lines[:-1])} and {lines[-1]}"
         return Wish(
             f"open an order for {customer} with {said}" if lines else f"open an order for {customer}", ("order", number)

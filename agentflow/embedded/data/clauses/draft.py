@@ -48,6 +48,7 @@ TRANSIENT = (
 )
 """What a call fails with that works when it is made again."""
 _TRANSIENT_SHARE = 0.025
+_BARE_SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Draft:
         steps: Calls so far.
         outputs: What came out of them.
         functions: Behaviours that only this task has, needed or not, by name.
+        first_alone: The first step that can be spoken of as "it"; steps before it belong to a list of equal ones.
     """
 
     rng: random.Random
@@ -92,6 +94,7 @@ class Draft:
     steps: list[Step] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
     functions: dict[str, Behaviour] = field(default_factory=dict)
+    first_alone: int = 0
 
     @classmethod
     def start(cls, rng: random.Random, split: Split) -> Draft:
@@ -158,8 +161,11 @@ class Draft:
         return other, self.say(f"[{other.said}]")
 
     def _last_said(self) -> Output | None:
-        said = [output for output in self.outputs if output.said]
-        return said[-1] if said and said[-1].step == len(self.steps) - 1 else None
+        """Give what the last call gave, if it is one thing only that can be spoken of."""
+        said = [
+            output for output in self.outputs if output.said and self.first_alone <= output.step == len(self.steps) - 1
+        ]
+        return said[0] if len(said) == 1 else None
 
     def _is_unmistakable(self, output: Output) -> bool:
         return output is self._last_said() or sum(o.said == output.said for o in self.outputs) == 1
@@ -176,6 +182,15 @@ _GENERIC: Mapping[str, str] = {
 def shown(value: JsonValue) -> str:
     """Write a value as text: strings as they are, others as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def quoted_text(draft: Draft, text: str) -> str:
+    """Put quotes around a text, or say it as it is where one sees where it ends."""
+    num_words = text.count(" ") + 1
+    if num_words == 1 and draft.rng.random() < _BARE_SHARE:
+        return text
+    quote = draft.rng.choice(("'", '"', '"'))
+    return f"{quote}{text}{quote}"
 
 
 def quoted(draft: Draft, text: str) -> str:

@@ -118,6 +118,10 @@ def draw_function(rng: random.Random, *, verb: str = "", noun: str = "") -> tupl
     return Behaviour(f"fn_{verb}_{noun}", names, f"{verb.capitalize()} a {noun}.", described, tuple(arguments)), kinds
 
 
+_MOST_BEFORE_DECOYS = 5
+"""A conversation that has more functions gets no decoys beside the next one."""
+
+
 def call_function(draft: Draft) -> str:
     """Wish for something that only a function of this conversation does."""
     behaviour, parts, values = _prepare(draft)
@@ -149,7 +153,7 @@ def _prepare(draft: Draft) -> tuple[Behaviour, list[_Part], dict[str, JsonValue]
         behaviour, kinds = draw_function(rng)
     draft.functions[behaviour.name] = behaviour
     _, verb, noun = behaviour.name.split("_")
-    for _ in range(rng.choice((0, 1, 1, 2))):
+    for _ in range(rng.choice((0, 1, 1, 2)) if len(draft.functions) <= _MOST_BEFORE_DECOYS else 0):
         decoy, _ = draw_function(rng, **rng.choice(({"verb": verb}, {"noun": noun}, {})))
         draft.functions.setdefault(decoy.name, decoy)
         for world in (draft.world, draft.before):
@@ -173,7 +177,7 @@ def _wish(draft: Draft, behaviour: Behaviour, parts: list[_Part], values: dict[s
 
 
 def _say_argument(draft: Draft, argument: Argument, kind: _Kind, value: JsonValue) -> str:
-    quote = draft.rng.choice(("'", '"', '"', ""))
+    quote = draft.rng.choice(("'", '"', '"', "" if " " not in shown(value) else '"'))
     notation = kind.said
     if draft.rng.random() < 0.15:
         word = argument.name.replace("_", " ")

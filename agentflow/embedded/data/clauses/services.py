@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from agentflow.embedded.data.clauses.draft import Draft, quoted, shown
+from agentflow.embedded.data.clauses.draft import Draft, quoted, quoted_text, shown
 from agentflow.embedded.data.clauses.writing import wanted_text
 
 
@@ -66,7 +66,7 @@ def send_email(draft: Draft) -> str:
     return draft.say(
         "[send|mail|e-mail] {x} to {to} with the subject {s}",
         "[write|send] [a mail|an e-mail|a message] to {to} [about {s}|with subject {s}] saying {x}",
-        x=ref or quoted(draft, text),
+        x=ref or quoted_text(draft, text),
         to=to,
         s=quoted(draft, subject),
     )

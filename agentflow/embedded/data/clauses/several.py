@@ -9,7 +9,9 @@ from agentflow.embedded.data.clauses.draft import Draft, shown
 def several(draft: Draft) -> str:
     """Wish for the same thing several times over."""
     make = draft.rng.choice((_todos, _todos, _done, _notes, _files, _weekdays, _prices))
-    return make(draft, draft.rng.choice((2, 3, 3, 4, 5)))
+    said = make(draft, draft.rng.choice((2, 3, 3, 4, 5)))
+    draft.first_alone = len(draft.steps)
+    return said
 
 
 def _listing(draft: Draft, items: list[str]) -> str:

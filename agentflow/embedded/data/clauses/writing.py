@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from agentflow.embedded.data.clauses.draft import Draft, Output, quoted, shown
+from agentflow.embedded.data.clauses.draft import Draft, Output, quoted, quoted_text, shown
 from agentflow.embedded.data.clauses.reading import misnamed
 
 _NOTE = "[a note|a new note|a memo|the note|my notes]"
@@ -36,7 +36,7 @@ def add_note(draft: Draft) -> str:
         "[@make|take|leave] [a note|a memo|a new note] @called {t} [with the text|saying|that says|with|containing|that reads] {x}",
         "@save {x} [under {t}|in the note {t}|in a note @called {t}|as a note @called {t}|in my note {t}]",
         "@make [a note|the note|a memo] {t}: {x}",
-        t=t, x=quoted(draft, text),
+        t=t, x=quoted_text(draft, text),
     )  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def write_file(draft: Draft) -> str:
     return draft.say(
         "[@save|export|dump] {x} [to|in|into|as] [||the file |a file |a file called |a file named |a new file ]{p}",
         "@make [a file|the file|a new file|] {p} [with|containing|that says|holding|with the text|with the content] {x}",
-        x=ref or quoted(draft, text), p=quoted(draft, path),
+        x=ref or quoted_text(draft, text), p=quoted(draft, path),
     ).replace("  ", " ")  # fmt: skip
 
 
