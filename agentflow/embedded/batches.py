@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from agentflow.embedded.data.conversations import MIXTURE
-from agentflow.embedded.examples import Encoder, Example, choose_canvases, stream_examples
+from agentflow.embedded.examples import Encoder, Example, Turn, choose_canvases, stream_examples
 
 STRUCTURE, NAME, SLOT, TAIL = range(4)
 """What a canvas token is: forced by the structure, of a tool's name, of a value, or behind the end token."""
@@ -68,7 +68,8 @@ class BatchPlan:
         max_length: Conversations with more tokens are left out.
         pad_id: Token that fills up.
         structure_weight: Weight of forced tokens in the next-token loss.
-        start_weight: Weight of the first token of a turn there, which decides between a call and the answer.
+        choice_weight: Weight of tokens that choose there: a turn's first one (call or answer), a tool's name, where a
+            value begins and what comes behind it; the rest of a copy is easy.
         prompt_share: Share of prompt tokens that are targets of the next-token loss.
         mixture: Shares of the kinds of conversation.
         pool_size: Conversations of a pool; the larger, the more alike are the lengths in a batch.
@@ -80,8 +81,8 @@ class BatchPlan:
     num_tokens: int = 9000
     max_length: int = 1300
     pad_id: int = 0
-    structure_weight: float = 0.3
-    start_weight: float = 1.0
+    structure_weight: float = 0.4
+    choice_weight: float = 2.0
     prompt_share: float = 0.03
     mixture: Mapping[str, float] | None = None
     pool_size: int = 256
@@ -117,9 +118,7 @@ def collate(examples: list[Example], plan: BatchPlan, rng: random.Random) -> Bat
         weights[b, : len(example.ids)] = (torch.tensor([rng.random() for _ in example.ids]) < plan.prompt_share) * 0.3
         weights[b, 0] = 0
         for turn in example.turns:
-            is_chosen = torch.tensor(turn.is_slot) | torch.tensor(turn.is_name)
-            weights[b, turn.start : turn.start + len(turn.ids)] = torch.where(is_chosen, 1.0, plan.structure_weight)
-            weights[b, turn.start] = plan.start_weight
+            weights[b, turn.start : turn.start + len(turn.ids)] = weigh_turn(turn, plan)
         chosen = choose_canvases(example, plan.num_canvases, plan.canvas_length, rng)
         for c, (turn, offset) in enumerate(chosen):
             end = min(offset + plan.canvas_length, len(turn.ids))
@@ -130,6 +129,16 @@ def collate(examples: list[Example], plan: BatchPlan, rng: random.Random) -> Bat
             roles[b, c, : end - offset] = role
             starts[b, c] = turn.start + offset
     return Batch(ids, weights, canvases, roles, starts)
+
+
+def weigh_turn(turn: Turn, plan: BatchPlan) -> Tensor:
+    """Give the weight of each token of a turn `(N,)` in the next-token loss."""
+    is_slot, is_name = torch.tensor(turn.is_slot), torch.tensor(turn.is_name)  # (N,)
+    is_choice = is_name.clone()
+    is_choice[0] = True
+    is_choice[1:] |= is_slot[1:] != is_slot[:-1]
+    weights = torch.where(is_slot, 1.0, plan.structure_weight)
+    return torch.where(is_choice, plan.choice_weight, weights)
 
 
 class BatchStream:

@@ -4,7 +4,7 @@ Every task is a conversation that training never saw: new values, new phrasings,
 model plays it from the request on, its calls really run in a simulated world, and it ends with an
 answer. A task is solved if the answer and the world are right. Turns are also compared one by one with
 the turn that the task was made with, from the right turns before it. With ``--worlds`` it also plays tasks of
-the simulated worlds, whose tools training never saw either.
+the simulated worlds: training knows their tools, but none of the values and not these tasks.
 
 The table goes to standard output; the last line is the same as JSON.
 """
@@ -74,6 +74,14 @@ def held_out_conversations(split: Split, *, seed: int = _SEED, max_calls: int = 
             yield conversation
 
 
+def simulated_tasks(world: str, *, num_calls: int) -> Iterator[SimulatedTask]:
+    """Give tasks of a simulated world that are solved in `num_calls` calls, without end."""
+    for seed in count():
+        task = make_simulated_task(world, num_calls=num_calls, seed=seed)
+        if len(task.reference) == num_calls:
+            yield task
+
+
 async def evaluate(
     model: Model, conversations: Sequence[Conversation], settings: GenerationSettings, *, num_parallel: int = 8
 ) -> Tally:
@@ -120,7 +128,9 @@ async def evaluate_worlds(
 def main() -> None:
     """Read the command line, evaluate and print."""
     parser = argparse.ArgumentParser(prog="python -m agentflow.embedded.evaluate", description=__doc__)
-    parser.add_argument("--model", default="embedded", help="'embedded' or a checkpoint folder")
+    parser.add_argument(
+        "--model", "--checkpoint", default="embedded", metavar="FOLDER", help="'embedded' or a checkpoint folder"
+    )
     parser.add_argument("--num", type=int, default=100, help="conversations of each split")
     parser.add_argument("--splits", nargs="*", default=list(_SPLITS), choices=("train", *_SPLITS))
     parser.add_argument("--ways", nargs="*", default=["diffusion", "left-to-right"], choices=tuple(WAYS))
@@ -139,8 +149,11 @@ def main() -> None:
                 tally = asyncio.run(evaluate(model, conversations, way.settings))
                 rows += report(way.name, split, tally, time.perf_counter() - started, arguments.num_failures)
             for length in arguments.lengths if arguments.worlds else ():
-                seeds = range(arguments.worlds)
-                tasks = [make_simulated_task(world, num_calls=length, seed=seed) for world in WORLDS for seed in seeds]
+                tasks = [
+                    task
+                    for world in WORLDS
+                    for task in islice(simulated_tasks(world, num_calls=length), arguments.worlds)
+                ]
                 started = time.perf_counter()
                 tally = asyncio.run(evaluate_worlds(model, tasks, way.settings))
                 name = f"worlds-{length}"

@@ -56,7 +56,7 @@ class Losses(NamedTuple):
         diffusion: Mean loss of the canvases.
         next_token: Mean next-token loss.
         slot_accuracy: Share of noisy slot tokens that the decoder guesses.
-        next_slot_accuracy: Share of the model's turn tokens of full weight that the encoder guesses.
+        next_slot_accuracy: Share of the model's turn tokens of full weight or more that the encoder guesses.
     """
 
     total: Tensor
@@ -129,6 +129,6 @@ def _next_token_loss(network: Network, hidden: Tensor, batch: Batch) -> tuple[Te
     logits = network.logits(hidden[:, :-1][is_target])  # (N, V)
     targets, weights = batch.ids[:, 1:][is_target], batch.weights[:, 1:][is_target]  # (N,)
     each = functional.cross_entropy(logits, targets, reduction="none")
-    is_chosen = weights == 1
+    is_chosen = weights >= 1
     accuracy = (logits.argmax(-1) == targets)[is_chosen].float().mean()
     return (each * weights).sum() / weights.sum(), accuracy

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from agentflow.embedded.batches import NAME, SLOT, STRUCTURE, TAIL, Batch, BatchPlan, make_pool
-from agentflow.embedded.examples import Encoder
+from agentflow.embedded.batches import NAME, SLOT, STRUCTURE, TAIL, Batch, BatchPlan, make_pool, weigh_turn
+from agentflow.embedded.examples import Encoder, Turn
 from agentflow.embedded.network import Network, Sizes, canvas_mask, gather_weights
 from agentflow.embedded.objective import Objective, compute_losses, spoil
 
@@ -126,3 +126,11 @@ def test_the_loss_reaches_every_trained_parameter(model, tokenizer):
         if not any(part in name for part in unused):
             assert parameter.grad is not None, name
             assert parameter.grad.abs().sum() > 0, name
+
+
+def test_tokens_that_choose_weigh_more():
+    """A turn's first token, a tool's name, where a value begins and what comes behind it outweigh the rest of a copy."""
+    slots, names = (0, 0, 1, 0, 1, 1, 1, 0, 0), (0, 0, 0, 0, 0, 0, 0, 0, 0)
+    turn = Turn(5, tuple(range(9)), tuple(map(bool, slots)), tuple(map(bool, (0, 1, *names[2:]))))
+    plan = BatchPlan(seed=1, canvas_length=24, structure_weight=0.5, choice_weight=3.0)
+    assert weigh_turn(turn, plan).tolist() == [3, 3, 3, 3, 3, 1, 1, 3, 0.5]
