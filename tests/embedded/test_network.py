@@ -129,7 +129,7 @@ def test_the_loss_reaches_every_trained_parameter(model, tokenizer):
 
 
 def test_tokens_that_choose_weigh_more():
-    """A turn's first token, a tool's name, where a value begins and what comes behind it outweigh the rest of a copy."""
+    """A turn's first token, a name, where a value begins and what comes behind it outweigh the rest of a copy."""
     slots, names = (0, 0, 1, 0, 1, 1, 1, 0, 0), (0, 0, 0, 0, 0, 0, 0, 0, 0)
     turn = Turn(5, tuple(range(9)), tuple(map(bool, slots)), tuple(map(bool, (0, 1, *names[2:]))))
     plan = BatchPlan(seed=1, canvas_length=24, structure_weight=0.5, choice_weight=3.0)
