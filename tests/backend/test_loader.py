@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from agentflow.backend.diffusion import loader
+from agentflow.backend.diffusion.denoiser import Denoiser
 from agentflow.backend.diffusion.dense import DenseDenoiser
 from agentflow.backend.diffusion.loader import Profile, find_checkpoint, load_checkpoint
 from agentflow.backend.diffusion.untrained import save_untrained_checkpoint
@@ -54,6 +55,17 @@ def test_a_dense_checkpoint_runs_through_our_own_pass(tmp_path):
 def test_dtype_is_a_choice(folder):
     """A dtype that is asked for is the dtype of the weights."""
     assert load_checkpoint(folder, dtype="bfloat16").denoiser.dtype == torch.bfloat16
+
+
+@pytest.mark.slow
+def test_a_dense_checkpoint_in_bfloat16_keeps_our_own_pass(tmp_path):
+    """Its products are rounded, its weights are not, and it is not handed to the slow pass."""
+    denoiser = load_checkpoint(save_untrained_checkpoint(tmp_path / "dense", num_experts=0), dtype="bfloat16").denoiser
+
+    assert isinstance(denoiser, DenseDenoiser)
+    assert denoiser.dtype == torch.float32
+    hidden = torch.randn(3, denoiser.hidden_size, generator=torch.Generator().manual_seed(0))
+    assert not torch.equal(denoiser.logits(hidden), Denoiser.logits(denoiser, hidden))
 
 
 def test_generation_config_and_profile_set_the_defaults(folder, tmp_path):

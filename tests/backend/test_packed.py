@@ -107,3 +107,23 @@ def test_forks_and_crops_never_write_into_each_other(own):
         alone = own.open_context()
         own.read_inplace(alone, ids)
         torch.testing.assert_close(own.read_inplace(context, [50]), own.read_inplace(alone, [50]), **CLOSE)
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 16])
+def test_products_in_bfloat16_do_not_depend_on_the_neighbours(model, own, num_rows):
+    """Rounded products stay close to float32, and a request gets the very same bits alone and among others."""
+    rounded = PackedDenoiser(model, product_dtype=torch.bfloat16)
+    contexts = [rounded.open_context() for _ in range(num_rows)]
+    rounded.run([Segment(context, tokens(30, i)) for i, context in enumerate(contexts)])
+    canvases = [torch.tensor(tokens(16, 5 + i)) for i in range(num_rows)]
+    outcomes = rounded.run([Segment(c, (), canvas) for c, canvas in zip(contexts, canvases, strict=True)])
+
+    alone, exact = rounded.open_context(), own.open_context()
+    rounded.read_inplace(alone, tokens(30, num_rows - 1))
+    own.read_inplace(exact, tokens(30, num_rows - 1))
+    hidden = rounded.run([Segment(alone, (), canvases[-1])])[0].canvas
+    expected = own.logits(own.run([Segment(exact, (), canvases[-1])])[0].canvas)
+    assert torch.equal(outcomes[-1].canvas, hidden)
+    logits = rounded.logits(hidden)
+    assert logits.dtype == torch.float32
+    assert 0 < (logits - expected).abs().max() < 0.05 * expected.std() + 0.2

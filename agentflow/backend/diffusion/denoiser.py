@@ -231,9 +231,11 @@ class Denoiser:
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """The head: hidden states ``(..., H)`` to soft-capped logits ``(..., V)`` float32."""
-        logits: Tensor = self.model.lm_head(hidden).to(torch.float32)  # (..., V)
-        logits.div_(self._softcap).tanh_().mul_(self._softcap)  # in place: it is large
-        return logits
+        return self._cap(self.model.lm_head(hidden).to(torch.float32))  # (..., V)
+
+    def _cap(self, logits: Tensor) -> Tensor:
+        """Cap logits softly, in place: they are large."""
+        return logits.div_(self._softcap).tanh_().mul_(self._softcap)
 
     @torch.inference_mode()
     def soft_embed(self, probs: Tensor) -> Tensor:

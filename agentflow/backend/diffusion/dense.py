@@ -58,16 +58,23 @@ class DenseLayer(NamedTuple):
 
 
 class DenseDenoiser(Denoiser):
-    """A `Denoiser` for networks without experts; the same output, faster where the network is small."""
+    """A `Denoiser` for networks without experts; the same output, faster where the network is small.
 
-    def __init__(self, model: DiffusionGemmaForBlockDiffusion) -> None:
+    Args:
+        model: The transformers model, in float32.
+        product_dtype: Precision of what the products with the weights take; all else stays in float32.
+    """
+
+    def __init__(self, model: DiffusionGemmaForBlockDiffusion, *, product_dtype: torch.dtype = torch.float32) -> None:
         super().__init__(model)
         self._window: int = self._text_config.sliding_window
         self._eps = torch.tensor(self._text_config.rms_norm_eps, device=self.device)  # ()
-        self._layers = [_gather_layer(layer) for layer in self._decoder.layers]
+        self._layers = [_gather_layer(layer, product_dtype) for layer in self._decoder.layers]
         block = self._decoder.self_conditioning
         gate_up = torch.cat([block.gate_proj.weight, block.up_proj.weight]).detach()  # (2F, H)
-        self._conditioning_gate_up = gate_up * block.pre_norm.weight.detach()  # (2F, H)
+        self._conditioning_gate_up = (gate_up * block.pre_norm.weight.detach()).to(product_dtype)  # (2F, H)
+        self._conditioning_down = block.down_proj.weight.detach().to(product_dtype)  # (H, F)
+        self._head = model.lm_head.weight.detach().to(product_dtype)  # (V, H)
 
     @staticmethod
     def can_run(model: DiffusionGemmaForBlockDiffusion) -> bool:
@@ -90,6 +97,11 @@ class DenseDenoiser(Denoiser):
             reach = _Reach(partial(_append, batch.layers[i]), batch.masks[i], is_causal=False)
             hidden = self._transform(self._attend(hidden, layer, rotary[i], reach), layer)  # (B, L, H)
         return self.logits(self._normalize(hidden) * self._decoder.norm.weight)  # (B, L, V)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """See `Denoiser.logits`."""
+        return self._cap(product(hidden, self._head).float())  # (..., V)
 
     @torch.inference_mode()
     def read_inplace(self, context: Context, token_ids: Sequence[int]) -> Tensor:
@@ -126,12 +138,12 @@ class DenseDenoiser(Denoiser):
         return tables
 
     def _condition(self, embedded: Tensor, signals: Tensor) -> Tensor:
-        down = self._decoder.self_conditioning.down_proj.weight
-        return self._normalize(embedded + _gated(self._normalize(signals), self._conditioning_gate_up, down))
+        added = _gated(self._normalize(signals), self._conditioning_gate_up, self._conditioning_down)
+        return self._normalize(embedded + added)
 
     def _attend(self, hidden: Tensor, layer: DenseLayer, rotary: Rotary, reach: _Reach) -> Tensor:
         num_rows, length, _ = hidden.shape
-        heads = functional.linear(self._normalize(hidden), layer.projection)
+        heads = product(self._normalize(hidden), layer.projection)
         heads = self._normalize(heads.view(num_rows, length, -1, layer.head_size))  # (B, L, Q + K or 2K, D)
         num_rotated = layer.head_norm.shape[0]  # Q + K
         turned = _rotate(heads[:, :, :num_rotated], rotary).transpose(1, 2)  # (B, Q + K, L, D)
@@ -147,7 +159,7 @@ class DenseDenoiser(Denoiser):
             scale=1.0,
             enable_gqa=layer.num_keys < query.shape[1],
         )  # (B, Q, L, D)
-        mixed = functional.linear(mixed.transpose(1, 2).reshape(num_rows, length, -1), layer.output)  # (B, L, H)
+        mixed = product(mixed.transpose(1, 2).reshape(num_rows, length, -1), layer.output)  # (B, L, H)
         return torch.addcmul(hidden, self._normalize(mixed), layer.attention_norm)  # (B, L, H)
 
     def _transform(self, hidden: Tensor, layer: DenseLayer) -> Tensor:
@@ -156,8 +168,8 @@ class DenseDenoiser(Denoiser):
         return torch.addcmul(hidden, inner, layer.outer_norm).mul_(layer.scalar)  # (B, L, H)
 
     def _normalize(self, values: Tensor) -> Tensor:
-        """Divide by the root mean square of the last dimension, in four small operations."""
-        size = torch.linalg.vector_norm(values, dim=-1, keepdim=True)  # (..., 1)
+        """Divide by the root mean square of the last dimension, in four small operations; gives float32."""
+        size = torch.linalg.vector_norm(values, dim=-1, keepdim=True, dtype=torch.float32)  # (..., 1)
         return values * torch.addcmul(self._eps, size, size, value=1 / values.shape[-1]).rsqrt_()
 
 
@@ -190,7 +202,7 @@ def _causal_mask(num_past: int, num_new: int, window: int | None, *, device: tor
     return is_seen if window is None else is_seen & (key > query - window)  # (T_new, T)
 
 
-def _gather_layer(layer: Any) -> DenseLayer:
+def _gather_layer(layer: Any, product_dtype: torch.dtype) -> DenseLayer:
     attention, block = layer.self_attn, layer.mlp
     projections = [attention.q_proj.weight, attention.k_proj.weight]
     if attention.v_proj is not None:  # otherwise the values are the keys before norm and rotation
@@ -200,10 +212,10 @@ def _gather_layer(layer: Any) -> DenseLayer:
     key_norm = attention.k_norm.weight.expand(num_keys, -1)  # (K, D)
     gate_up = torch.cat([block.gate_proj.weight, block.up_proj.weight])  # (2F, H)
     return DenseLayer(
-        projection=(torch.cat(projections) * layer.input_layernorm.weight).detach(),
-        output=attention.o_proj.weight.detach(),
-        gate_up=(gate_up * layer.pre_feedforward_layernorm.weight).detach(),
-        down=block.down_proj.weight.detach(),
+        projection=(torch.cat(projections) * layer.input_layernorm.weight).detach().to(product_dtype),
+        output=attention.o_proj.weight.detach().to(product_dtype),
+        gate_up=(gate_up * layer.pre_feedforward_layernorm.weight).detach().to(product_dtype),
+        down=block.down_proj.weight.detach().to(product_dtype),
         attention_norm=layer.post_attention_layernorm.weight.detach(),
         inner_norm=layer.post_feedforward_layernorm_1.weight.detach(),
         outer_norm=layer.post_feedforward_layernorm.weight.detach(),
@@ -214,9 +226,14 @@ def _gather_layer(layer: Any) -> DenseLayer:
     )
 
 
+def product(values: Tensor, weight: Tensor) -> Tensor:
+    """Multiply in the precision of the weight, ``(..., in)`` by ``(out, in)``; gives that precision."""
+    return functional.linear(values.to(weight.dtype), weight)
+
+
 def _gated(hidden: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    gate, up = functional.linear(hidden, gate_up).chunk(2, dim=-1)  # (B, L, F) each
-    return functional.linear(functional.gelu(gate, approximate="tanh") * up, down)  # (B, L, H)
+    gate, up = product(hidden, gate_up).chunk(2, dim=-1)  # (B, L, F) each
+    return product(functional.gelu(gate, approximate="tanh") * up, down)  # (B, L, H)
 
 
 def _rotate(heads: Tensor, rotary: Rotary) -> Tensor:

@@ -100,7 +100,8 @@ def load_checkpoint(name_or_path: str | Path, *, device: str | None = None, dtyp
         device: A torch device; ``None``: CUDA if there is any, else the CPU; ``"auto"``: spread over all devices by
             transformers' device map, which needs accelerate.
         dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``; ``None``: float32 on the CPU, else the checkpoint's own;
-            a quantised checkpoint keeps what it says of itself.
+            a quantised checkpoint keeps what it says of itself. A network without experts in bfloat16 keeps its state
+            in float32 and rounds what its products take.
 
     Raises:
         MissingDependencyError: The checkpoint's quantisation, or ``"auto"``, needs a package that is not installed.
@@ -114,20 +115,32 @@ def load_checkpoint(name_or_path: str | Path, *, device: str | None = None, dtyp
     chosen_dtype = _choose_dtype(dtype, chosen_device, is_quantized="quantization_config" in config)
     profile = Profile.read(folder)
     with _quiet():
-        model = _load_model(folder, config, device=chosen_device, dtype=chosen_dtype)
+        # our own pass keeps a small network's state in float32 and multiplies in the precision that was asked for
+        weights_dtype = torch.float32 if _is_dense(config) and chosen_dtype == torch.bfloat16 else chosen_dtype
+        model = _load_model(folder, config, device=chosen_device, dtype=weights_dtype)
         tokenizer = _load_tokenizer(folder)
     if profile.canvas_length is not None:
         model.config.canvas_length = profile.canvas_length
     generation_config = model.generation_config
     return Checkpoint(
         name=str(name_or_path),
-        denoiser=PackedDenoiser(model) if PackedDenoiser.can_run(model) else Denoiser(model),
+        denoiser=_make_denoiser(model, chosen_dtype),
         tokenizer=tokenizer,
         sampler_config=replace(SamplerConfig.from_generation_config(generation_config), is_checked=profile.checked),
         end_ids=_end_ids(generation_config, model.config),
         max_new_tokens=profile.max_new_tokens or generation_config.max_new_tokens or model.config.canvas_length,
         profile=profile,
     )
+
+
+def _make_denoiser(model: Any, dtype: torch.dtype | str) -> Denoiser:
+    if not PackedDenoiser.can_run(model):
+        return Denoiser(model)
+    return PackedDenoiser(model, product_dtype=dtype if isinstance(dtype, torch.dtype) else torch.float32)
+
+
+def _is_dense(config: dict[str, Any]) -> bool:
+    return not config["text_config"].get("num_experts")
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
@@ -232,7 +245,7 @@ def _load_model(folder: Path, config: dict[str, Any], *, device: torch.device | 
 
     quantization = config.get("quantization_config")
     options: dict[str, Any] = {"local_files_only": True, "dtype": dtype}
-    if not config["text_config"].get("num_experts"):
+    if _is_dense(config):
         options["experts_implementation"] = "eager"  # the fused ones cannot do without experts
     if device is None:
         options["device_map"] = "auto"

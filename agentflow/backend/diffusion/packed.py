@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from agentflow.backend.diffusion.denoiser import Context, Denoiser, Rotary
-from agentflow.backend.diffusion.dense import DenseDenoiser
+from agentflow.backend.diffusion.dense import DenseDenoiser, product
 
 if TYPE_CHECKING:
     from transformers import DiffusionGemmaForBlockDiffusion
@@ -208,8 +208,8 @@ PackedBatch: TypeAlias = list[Context]
 class PackedDenoiser(DenseDenoiser):
     """A `DenseDenoiser` that runs segments of many requests in one pass."""
 
-    def __init__(self, model: DiffusionGemmaForBlockDiffusion) -> None:
-        super().__init__(model)
+    def __init__(self, model: DiffusionGemmaForBlockDiffusion, *, product_dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(model, product_dtype=product_dtype)
         self._angle_tables = {kind: self._make_table(kind) for kind in set(self._layer_types)}
 
     def _make_table(self, kind: str) -> Rotary:
@@ -223,7 +223,7 @@ class PackedDenoiser(DenseDenoiser):
     def open_context(self) -> PackedContext:
         """A context that has read nothing yet."""
         layers = [
-            layer.projection.new_empty(2, layer.num_keys, 0, layer.head_size)  # (2, K, 0, D)
+            layer.head_norm.new_empty(2, layer.num_keys, 0, layer.head_size)  # (2, K, 0, D)
             for layer in self._layers
         ]
         return PackedContext(KeyStore(layers))
@@ -337,14 +337,14 @@ class PackedDenoiser(DenseDenoiser):
     def _attend_packed(self, hidden: Tensor, index: int, rotary: Rotary, queries: Sequence[_Query]) -> Tensor:
         layer = self._layers[index]
         num_rotated = layer.head_norm.shape[0]  # Q + K
-        heads = functional.linear(self._normalize(hidden), layer.projection)
+        heads = product(self._normalize(hidden), layer.projection)
         heads = self._normalize(heads.view(len(hidden), -1, layer.head_size))  # (N, Q + K or 2K, D)
         turned = _rotate(heads[:, :num_rotated] * layer.head_norm, rotary).transpose(0, 1)  # (Q + K, N, D)
         value = heads[:, -layer.num_keys :].transpose(0, 1)  # (K, N, D)
         new_keys = torch.stack([turned[-layer.num_keys :], value])  # (2, K, N, D)
         kind = self._layer_types[index]
         looks = [_look(turned[: -layer.num_keys], new_keys, query, index, query.masks[kind]) for query in queries]
-        mixed = functional.linear(torch.cat(looks).flatten(1), layer.output)  # (N, H)
+        mixed = product(torch.cat(looks).flatten(1), layer.output)  # (N, H)
         return torch.addcmul(hidden, self._normalize(mixed), layer.attention_norm)  # (N, H)
 
 
