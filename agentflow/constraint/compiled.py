@@ -17,11 +17,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from agentflow.constraint import kernels, lift_kernels
 from agentflow.constraint.assemble import ConflictError, TokenAutomaton, assemble
 from agentflow.constraint.atoms import make_atoms
 from agentflow.constraint.automaton import BoolArray, IntArray
 from agentflow.constraint.grammar import Grammar
-from agentflow.constraint.kernels import distances, warm_up
+from agentflow.constraint.kernels import distances
 from agentflow.constraint.limits import metered
 from agentflow.constraint.vocabulary import Vocabulary
 from agentflow.errors import SchemaBudgetError, UnsatisfiableSchemaError
@@ -313,7 +314,8 @@ def compile_constraint(grammar: Grammar, vocabulary: Vocabulary) -> Constraint:
         if key in _CACHE:
             _CACHE.move_to_end(key)
             return _CACHE[key][1]
-    warm_up()
+    kernels.warm_up()
+    lift_kernels.warm_up()
     with metered(grammar.limits):
         constraint = _pack(_assemble(grammar, vocabulary), vocabulary)
     with _CACHE_LOCK:

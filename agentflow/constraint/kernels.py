@@ -1,4 +1,4 @@
-"""Compiled inner loops: the vocabulary's trie, and walks of a byte automaton along it.
+"""Compiled inner loops: the vocabulary's trie, partitions of the tokens, distances in a graph.
 
 Compiled by numba on first use and cached on disk beside this file (or where ``NUMBA_CACHE_DIR`` says).
 A trie lies in depth-first order: ``skip[i]`` is the first node that is not below node ``i``, so a walk that meets
@@ -6,7 +6,7 @@ the dead state steps over a whole subtree.
 """
 
 # mypy: disable-error-code=untyped-decorator
-# ruff: noqa: PLR0917, C901, PLR0912 - numba compiles functions of positional arrays
+# ruff: noqa: C901, PLR0912 - numba compiles functions of positional arrays
 from __future__ import annotations
 
 from functools import lru_cache
@@ -70,81 +70,6 @@ def mix(a: Any, b: Any) -> Any:
     x = (x ^ (x >> np.uint64(30))) * _MIX_B
     x = (x ^ (x >> np.uint64(27))) * _MIX_C
     return x ^ (x >> np.uint64(31))
-
-
-@njit(cache=True, nogil=True)
-def hash_columns(
-    byte: Any, depth: Any, skip: Any, token: Any, table: Any, num_chars: Any, sources: Any, signature: Any
-) -> Any:
-    """Add to each token's signature what it does to each state, so that equal signatures mean equal columns.
-
-    Args:
-        byte: The trie; see `build_trie`.
-        depth: The trie.
-        skip: The trie.
-        token: The trie.
-        table: ``(S, 256)`` int32 byte automaton, -1 is dead.
-        num_chars: ``(S,)`` int32, characters that begin when a byte is read in a state (0 or 1).
-        sources: ``(Q,)`` int32, the states in which tokens may begin.
-        signature: ``(V,)`` uint64, changed in place.
-
-    Returns:
-        Number of (state, token) pairs that stay alive.
-    """
-    states = np.zeros(4096, np.int32)
-    counts = np.zeros(4096, np.int32)
-    alive = 0
-    num_nodes = len(byte)
-    for q in sources:
-        states[0] = q
-        counts[0] = 0
-        i = 0
-        while i < num_nodes:
-            d = depth[i]
-            before = states[d - 1]
-            after = table[before, byte[i]]
-            if after < 0:
-                i = skip[i]
-                continue
-            states[d] = after
-            counts[d] = counts[d - 1] + num_chars[before]
-            t = token[i]
-            if t >= 0:
-                signature[t] += mix(q * 4096 + counts[d], after)
-                alive += 1
-            i += 1
-    return alive
-
-
-@njit(cache=True, nogil=True)
-def walk_tokens(table: Any, num_chars: Any, flat: Any, starts: Any, ends: Any) -> Any:
-    """Walk byte strings from every state.
-
-    Args:
-        table: ``(S, 256)`` int32.
-        num_chars: ``(S,)`` int32; see `hash_columns`.
-        flat: ``(N,)`` uint8.
-        starts: ``(K,)`` int64, where each string begins in `flat`.
-        ends: ``(K,)`` int64, where it ends.
-
-    Returns:
-        ``(S, K)`` int32 state after the string (-1: dead) and ``(S, K)`` int32 characters begun.
-    """
-    num_states = len(table)
-    after = np.full((num_states, len(starts)), -1, np.int32)
-    counts = np.zeros((num_states, len(starts)), np.int32)
-    for q in range(num_states):
-        for k in range(len(starts)):
-            state = q
-            count = 0
-            for i in range(starts[k], ends[k]):
-                count += num_chars[state]
-                state = table[state, flat[i]]
-                if state < 0:
-                    break
-            after[q, k] = state
-            counts[q, k] = count
-    return after, counts
 
 
 @njit(cache=True, nogil=True)
@@ -287,10 +212,7 @@ def warm_up() -> None:
     """Compile the kernels of this module, or load them from the cache, so that no time limit counts it."""
     one = np.zeros(1, np.int32)
     flat = np.zeros(1, np.uint8)
-    trie = build_trie(flat, np.array([0, 1], np.int64), one)
-    table = np.full((1, 256), -1, np.int32)
-    hash_columns(*trie, table, one, one, np.zeros(1, np.uint64))
-    walk_tokens(table, one, flat, np.zeros(1, np.int64), np.ones(1, np.int64))
+    build_trie(flat, np.array([0, 1], np.int64), one)
     split_blocks(one, 1, one, one)
     expand_sets(np.array([0, 1], np.int64), one, np.zeros(1, np.int64), one, np.array([0, 1], np.int64))
     distances(1, one, one, one)
