@@ -30,7 +30,7 @@ Encoder = Callable[[str], Sequence[int]]
 _PLACEHOLDER = re.compile(r"<unused\d+>|\[multimodal\]")
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _CONTROL = re.compile(r"<\|.*>|<.*\|>")
-_MAX_CACHED_LITERALS = 200_000
+_MAX_CACHED_LITERALS = 16_384
 _MAX_CACHED_TABLES = 512
 
 
