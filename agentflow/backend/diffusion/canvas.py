@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Generator, Tensor
 
-from agentflow.backend.diffusion.check import DRAFT_LENGTH, DraftCheck
+from agentflow.backend.diffusion.check import DraftCheck
 from agentflow.backend.diffusion.denoiser import Context, Denoiser
 from agentflow.backend.diffusion.packed import PackedDenoiser, Prediction, Segment
 from agentflow.backend.diffusion.prefix import PrefixCache
@@ -100,6 +100,8 @@ class Row:
         constraint: Automaton that the turn must follow, or ``None``.
         state: State of the automaton after the committed tokens.
         observe: Told about every step of the row.
+        max_draft_length: Most positions of a canvas that is denoised only to be checked, where the network takes any
+            length; ``None``: a whole canvas. It changes the number of passes and their cost, and never what is written.
         start_writer: Makes what writes the turn from left to right, given a context and what it has to read yet.
         is_finished: Whether there is nothing left to do.
         failure: Why the turn cannot be written, where it cannot.
@@ -122,6 +124,7 @@ class Row:
     constraint: Constraint | None = None
     state: int = 0
     observe: Callable[[CanvasView], None] | None = None
+    max_draft_length: int | None = None
     start_writer: Callable[[Context, list[int]], Writer] | None = None
     committed: list[int] = field(default_factory=list)
     counts: RowCounts = field(default_factory=RowCounts)
@@ -207,7 +210,7 @@ class Row:
         """A canvas for the next draft: no longer than the turn may be, where the network takes any length."""
         length = denoiser.canvas_length
         if isinstance(denoiser, PackedDenoiser):
-            length = min(length, DRAFT_LENGTH, max(self.num_tokens_left, 1))
+            length = min(length, self.max_draft_length or length, max(self.num_tokens_left, 1))
         self.counts.num_canvases += 1
         return draw_noise(
             length, vocab_size=denoiser.vocab_size, generators=[self.generator], device=denoiser.device

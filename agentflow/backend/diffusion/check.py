@@ -32,9 +32,6 @@ from agentflow.backend.diffusion.packed import PackedContext, Prediction, Segmen
 from agentflow.constraint import Constraint
 from agentflow.constraint.greedy import decode_greedily
 
-DRAFT_LENGTH = 32
-"""Positions of a canvas that is denoised only to be checked, where the network takes any length; most turns fit."""
-
 _TRUST = 0.7
 """Weight of the encoder's predictions against the step's beliefs in the next draft; 0 to 1 changes the number of passes
 by 5 %, and nothing else."""

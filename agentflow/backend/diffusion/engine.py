@@ -44,6 +44,14 @@ _WORTH_WAITING_FOR = 64
 """Tokens that another row is reading and this one would read again, from which on it waits for that row."""
 
 
+_NUM_BUSY_ROWS = 3
+"""Open rows from which on a CPU is busy with the tokens of a pass rather than with starting its operations."""
+
+_BUSY_DRAFT_LENGTH = 24
+"""Positions of a draft then: a second draft for the few longer turns costs less than the idle ends of all the others.
+For 16 agents on one thread 24 positions took 0.93 of the time of 32; for one agent, whole canvases of 48 took 0.94."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineStatistics:
     """What an engine has done since it was made.
@@ -59,7 +67,8 @@ class EngineStatistics:
         num_refused: Rows that came when the queue was full.
         prefix_bytes: Memory of kept contexts.
         pass_time_s: Seconds spent in passes.
-        scheduling_time_s: Seconds spent between passes while there was work: admitting, ordering, handing out.
+        scheduling_time_s: Seconds of the worker thread's processor time between passes while there was work: admitting,
+            ordering, handing out. Waiting for other threads, such as the callers' own, is not in it.
     """
 
     num_open: int
@@ -215,13 +224,14 @@ class Engine:
 
     def _work(self) -> None:
         while self._wait_for_work():
-            started_s = time.perf_counter()
+            started_s = time.thread_time()
             for ticket in self._admit():
                 self._begin(ticket)
-            pass_time_s = self._pass()
+            admitted_s = time.thread_time()
+            self._pass_time_s += self._pass()
+            passed_s = time.thread_time()
             self._hand_out()
-            self._pass_time_s += pass_time_s
-            self._scheduling_time_s += time.perf_counter() - started_s - pass_time_s
+            self._scheduling_time_s += admitted_s - started_s + time.thread_time() - passed_s
 
     def _wait_for_work(self) -> bool:
         """Drop what nobody waits for and wait until there is something to do; ``False`` tells the thread to leave."""
@@ -316,6 +326,9 @@ class Engine:
 
     def _check(self, tickets: list[Ticket], max_read_tokens: int) -> None:
         rows = [ticket.row for ticket in tickets]
+        is_busy = self._denoiser.device.type == "cpu" and len(rows) >= _NUM_BUSY_ROWS
+        for row in rows:
+            row.max_draft_length = _BUSY_DRAFT_LENGTH if is_busy else None
         check_step(self._denoiser, rows, max_read_tokens=max_read_tokens, prefixes=self._prefixes)
 
     def _denoise(self, tickets: list[Ticket]) -> None:
