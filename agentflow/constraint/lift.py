@@ -198,9 +198,14 @@ def _mix_arrays(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArr
     return mixed
 
 
+def exits_key(style: Style) -> tuple[object, ...]:
+    """Give the name under which the vocabulary's store keeps the tokens that may end a slot."""
+    return ("exits", style)
+
+
 def exit_tokens(vocabulary: Vocabulary, style: Style) -> ExitTokens:
     """Give the tokens that may end a slot: id, the part inside, the rest."""
-    key = ("exits", style)
+    key = exits_key(style)
     found: ExitTokens | None = vocabulary.fragments.get(key)
     if found is None:
         found = vocabulary.fragments[key] = _value_exits(vocabulary) if style == "value" else _exits(vocabulary, style)

@@ -1,4 +1,4 @@
-"""What is computed once for a vocabulary, kept on disk: its trie, and the lifts of the slots that most schemas have.
+"""What is computed once for a vocabulary, kept on disk: its trie, the tokens that end slots, and common lifts.
 
 The file lies in the user's cache directory (or in ``$AGENTFLOW_CACHE_DIR``) under a name that hashes the vocabulary's
 bytes, the automata that were lifted and `_FORMAT`. It holds arrays alone, no pickles; it is written to a temporary name
@@ -23,12 +23,14 @@ import numpy.typing as npt
 from agentflow.constraint import numbers
 from agentflow.constraint.automaton import IntArray, universal
 from agentflow.constraint.fragment import Exit, Partition, SlotSpec
-from agentflow.constraint.free import containers
-from agentflow.constraint.lift import Lifted, lift, lift_key
+from agentflow.constraint.free import DEEPEST, containers
+from agentflow.constraint.lift import ExitTokens, Lifted, exit_tokens, exits_key, lift, lift_key
+from agentflow.constraint.surface_bytes import Style
 from agentflow.constraint.vocabulary import Trie, Vocabulary
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
-_FORMAT = 1
+_FORMAT = 2
+_STYLES: tuple[Style, ...] = ("json", "raw", "value")
 _MIN_TOKENS = 10_000
 _log = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ def prepare(vocabulary: Vocabulary) -> None:
         return
     trie = vocabulary.trie
     arrays: Arrays = {f"trie.{name}": part for name, part in trie._asdict().items()}
+    for style in _STYLES:
+        arrays |= _pack_exits(style, exit_tokens(vocabulary, style))
     for i, slot in enumerate(slots):
         arrays |= _pack(f"lift{i}", _lift_slot(slot, vocabulary))
     if path is not None:
@@ -63,7 +67,7 @@ def _common_slots() -> list[SlotSpec]:
     """Give the slots that most schemas have."""
     strings = [SlotSpec(universal(), style=style) for style in ("json", "raw")]
     texts = [numbers.all_numbers(), numbers.integers()]
-    values = [containers(depth, ",", ":") for depth in (1, 2, 3)]
+    values = [containers(depth, ",", ":") for depth in range(1, DEEPEST + 1)]
     return [*strings, *(SlotSpec(dfa) for dfa in texts), *(SlotSpec(dfa, style="value") for dfa in values)]
 
 
@@ -92,11 +96,14 @@ def _read_file(path: Path, vocabulary: Vocabulary, slots: list[SlotSpec]) -> boo
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays: Arrays = {name: file[name] for name in file.files}
         trie = Trie(*(arrays[f"trie.{name}"] for name in Trie._fields))
+        exits = {style: _unpack_exits(style, arrays, vocabulary) for style in _STYLES}
         lifts = [_unpack(f"lift{i}", arrays) for i in range(len(slots))]
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
         _log.warning("the prepared vocabulary %s cannot be read (%s); it is made anew", path, error)
         return False
     vocabulary.take_trie(trie)
+    for style, found in exits.items():
+        vocabulary.fragments[exits_key(style)] = found
     for slot, lifted in zip(slots, lifts, strict=True):
         vocabulary.fragments[lift_key(slot.dfa.starts, slot.dfa.table, _labels(slot), slot.style)] = lifted
     return True
@@ -117,6 +124,24 @@ def _write_file(path: Path, arrays: Arrays) -> None:
             raise
     except OSError as error:
         _log.warning("the prepared vocabulary cannot be kept in %s (%s)", path.parent, error)
+
+
+def _pack_exits(style: Style, exits: ExitTokens) -> Arrays:
+    """Write the tokens that may end a slot as ids and places to cut."""
+    tokens, bodies, _ = exits
+    return {
+        f"exits.{style}.tokens": np.array(tokens, np.int32),
+        f"exits.{style}.cuts": np.array([len(body) for body in bodies], np.int32),
+    }
+
+
+def _unpack_exits(style: Style, arrays: Arrays, vocabulary: Vocabulary) -> ExitTokens:
+    """Read the tokens that may end a slot."""
+    tokens = arrays[f"exits.{style}.tokens"].tolist()
+    cuts = arrays[f"exits.{style}.cuts"].tolist()
+    spelt = [vocabulary.token_bytes[token] or b"" for token in tokens]
+    bodies = [data[:cut] for data, cut in zip(spelt, cuts, strict=True)]
+    return tokens, bodies, [data[cut:] for data, cut in zip(spelt, cuts, strict=True)]
 
 
 def _pack(prefix: str, lifted: Lifted) -> Arrays:

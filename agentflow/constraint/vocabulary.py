@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from threading import Lock
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,6 @@ Encoder = Callable[[str], Sequence[int]]
 """Text -> token ids, the canonical ones."""
 
 _PLACEHOLDER = re.compile(r"<unused\d+>|\[multimodal\]")
-_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _CONTROL = re.compile(r"<\|.*>|<.*\|>")
 _MAX_CACHED_LITERALS = 16_384
 _MAX_CACHED_TABLES = 512
@@ -163,19 +162,19 @@ class Vocabulary:
                 f"cannot tell which bytes the tokens of a {kind.partition('(')[0] or 'plain'} tokenizer spell",
                 hint="use a byte-level BPE or SentencePiece-style tokenizer",
             )
-        decode = _decode_byte_level if "ByteLevel" in kind else _decode_fallback
         added = tokenizer.added_tokens_decoder
         controls = {t.content: i for i, t in added.items() if t.special or _CONTROL.fullmatch(t.content)}
         if end_ids is None:
             end_ids = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         num = max(len(pieces), size or 0)
-        token_bytes: list[bytes | None] = [None if p is None else decode(p) for p in pieces]
+        byte_ids = _byte_ids(backend)
+        token_bytes = _decode_byte_level(pieces) if "ByteLevel" in kind else _decode_fallback(pieces, byte_ids)
         token_bytes += [None] * (num - len(pieces))
         for i, token in added.items():
             token_bytes[i] = None if _PLACEHOLDER.fullmatch(token.content) else token.content.encode()
         for i in controls.values():
             token_bytes[i] = None
-        _drop_doubles(token_bytes, pieces)
+        _drop_doubles(token_bytes, byte_ids, backend)
         return cls(
             token_bytes, end_ids, controls, encoder=_make_encoder(backend, list(added.values())), tail_id=tail_id
         )
@@ -269,16 +268,36 @@ class Vocabulary:
 
 def _read_pieces(backend: Any) -> list[str | None]:
     """Give the piece of each id; holes are ``None``."""
-    vocabulary = backend.get_vocab(with_added_tokens=True)
-    pieces: list[str | None] = [None] * (max(vocabulary.values()) + 1)
-    for piece, token in vocabulary.items():
-        pieces[token] = piece
+    num = backend.get_vocab_size(with_added_tokens=True)
+    pieces = [backend.id_to_token(i) for i in range(num)]
+    if None in pieces:  # ids behind the holes
+        vocabulary = backend.get_vocab(with_added_tokens=True)
+        pieces = [None] * (max(vocabulary.values()) + 1)
+        for piece, token in vocabulary.items():
+            pieces[token] = piece
     return pieces
 
 
-def _decode_fallback(piece: str) -> bytes:
-    match = _BYTE.fullmatch(piece)
-    return bytes([int(match[1], 16)]) if match else piece.replace("▁", " ").encode()
+def _decode_fallback(pieces: list[str | None], byte_ids: Mapping[int, int]) -> list[bytes | None]:
+    """Spell pieces that write spaces as ``▁`` and lone bytes as ``<0x..>``, all at once: there are many."""
+    known = [piece or "" for piece in pieces] if None in pieces else cast("list[str]", pieces)
+    joined = "\0".join(known)
+    found: list[bytes | None]
+    if joined.count("\0") == len(known) - 1:
+        found = list(joined.replace("▁", " ").encode().split(b"\0"))
+    else:
+        found = [piece.replace("▁", " ").encode() for piece in known]
+    for token, byte in byte_ids.items():
+        found[token] = bytes([byte])
+    if None in pieces:
+        found = [None if piece is None else data for piece, data in zip(pieces, found, strict=True)]
+    return found
+
+
+def _byte_ids(backend: Any) -> dict[int, int]:
+    """Give the tokens that stand for one byte by its number, and the bytes."""
+    ids = {backend.token_to_id(f"<0x{byte:02X}>"): byte for byte in range(256)}
+    return {token: byte for token, byte in ids.items() if token is not None}
 
 
 @lru_cache(maxsize=1)
@@ -289,21 +308,23 @@ def _byte_level_alphabet() -> dict[str, int]:
     return {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(others)}
 
 
-def _decode_byte_level(piece: str) -> bytes:
+def _decode_byte_level(pieces: list[str | None]) -> list[bytes | None]:
     alphabet = _byte_level_alphabet()
-    if any(c not in alphabet for c in piece):
-        return piece.encode()
-    return bytes(alphabet[c] for c in piece)
+
+    def decode(piece: str) -> bytes:
+        known = [alphabet.get(char, -1) for char in piece]
+        return piece.encode() if -1 in known else bytes(known)
+
+    return [None if piece is None else decode(piece) for piece in pieces]
 
 
-def _drop_doubles(token_bytes: list[bytes | None], pieces: list[str | None]) -> None:
+def _drop_doubles(token_bytes: list[bytes | None], byte_ids: Mapping[int, int], backend: Any) -> None:
     """Take a byte-fallback token out where a proper token spells the same byte."""
-    spelt = {
-        data for data, piece in zip(token_bytes, pieces, strict=False) if data and not _BYTE.fullmatch(piece or "")
-    }
-    for token, piece in enumerate(pieces):
-        if piece and _BYTE.fullmatch(piece) and token_bytes[token] in spelt:
-            token_bytes[token] = None
+    for token, byte in byte_ids.items():
+        for piece in (chr(byte), "▁") if byte == ord(" ") else (chr(byte),):
+            proper = backend.token_to_id(piece)
+            if proper is not None and token_bytes[proper] == bytes([byte]):
+                token_bytes[token] = None
 
 
 def _make_encoder(backend: Any, added: list[Any]) -> Encoder:
