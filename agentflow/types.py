@@ -179,6 +179,8 @@ class GenerationSettings:
         is_parallel: Allow several tool calls in one turn.
         is_checked: Check every draft with the causal encoder of the same weights and keep what it agrees with: the
             answer of left-to-right decoding, in fewer forward passes; ``None``: the model's habit.
+        is_warm_started: Begin a request that has a draft from that draft instead of noise; ``None``: where drafts are
+            checked, which changes how long a turn takes and never what is written.
         on_unsupported: What happens to keywords of a schema that decoding cannot hold to: ``"raise"`` refuses the
             schema, ``"check"`` decodes without them and checks the result; one that fails is asked for again.
     """
@@ -195,6 +197,7 @@ class GenerationSettings:
     is_grounded: bool | None = None
     is_parallel: bool = True
     is_checked: bool | None = None
+    is_warm_started: bool | None = None
     on_unsupported: OnUnsupported = "raise"
 
     def __post_init__(self) -> None:
@@ -234,6 +237,8 @@ class GenerationRequest:
         timeout_s: Seconds after which the backend gives up, or ``None``.
         priority: Where requests wait for the model, those of higher priority go first.
         agent: Who asks. Where requests wait for the model, agents take turns.
+        draft: What the turn will probably be like: an attempt that was turned down, or a turn that is to be edited.
+            See `GenerationSettings.is_warm_started`.
     """
 
     messages: tuple[Message, ...]
@@ -244,6 +249,7 @@ class GenerationRequest:
     timeout_s: float | None = None
     priority: int = 0
     agent: str = ""
+    draft: AssistantMessage | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

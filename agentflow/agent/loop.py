@@ -70,6 +70,7 @@ class Loop(Generic[OutputT]):
         window: What the model sees of the conversation, if not all of it.
         open_turn: A turn that is recorded but not dealt with.
         open_problem: Why that turn cannot be read, if it cannot.
+        rejected: The answer that was turned down last, until the next turn is asked for: a draft of it.
         started_s: When it started here.
     """
 
@@ -83,6 +84,7 @@ class Loop(Generic[OutputT]):
     window: Window | None = None
     open_turn: Generation | None = None
     open_problem: str = ""
+    rejected: AssistantMessage | None = None
     started_s: float = field(default_factory=time.perf_counter)
 
     async def run(self) -> RunResult[OutputT]:
@@ -234,6 +236,8 @@ class Loop(Generic[OutputT]):
         if self.num_rejected > self.job.output_retries:
             raise error
         self.transcript.add_request(ask_again(error.message))
+        is_answer = isinstance(error, OutputValidationError) and bool(error.text)
+        self.rejected = AssistantMessage(error.text) if is_answer else None
 
     @property
     def context(self) -> RunContext[Any]:
@@ -260,6 +264,7 @@ class Loop(Generic[OutputT]):
 
     def _make_request(self) -> GenerationRequest:
         job, timeout_s = self.job, self.job.limits.timeout_s
+        draft, self.rejected = self.rejected, None
         seed, messages = derive_seed(job.settings.seed, self.observer.turn), self.transcript.show()
         return GenerationRequest(
             messages=messages if self.window is None else self.window.show(messages),
@@ -269,6 +274,7 @@ class Loop(Generic[OutputT]):
             settings=job.settings if seed is None else replace(job.settings, seed=seed),
             timeout_s=None if timeout_s is None else timeout_s - (time.perf_counter() - self.started_s),
             agent=job.run_id,
+            draft=draft,
         )
 
     def _end(self, reason: RunEnd, error: BaseException | None = None) -> None:

@@ -106,6 +106,10 @@ class TurnCodec:
             raise ContextLengthError(f"the prompt has {len(ids)} tokens, the context {self._context_length}")
         return ids
 
+    def encode_draft(self, request: GenerationRequest) -> list[int]:
+        """Token ids of the request's draft as the model would write it, its end token included; empty without one."""
+        return [] if request.draft is None else protocol.encode(protocol.render_turn(request.draft), self.tokenizer)
+
     def budget(self, request: GenerationRequest, *, num_prompt_tokens: int) -> int:
         """Tokens that the turn may take.
 

@@ -129,6 +129,16 @@ async def test_bad_answer_is_asked_for_again(bad):
     assert "cannot be used" in result.messages[-2].text
 
 
+async def test_a_rejected_answer_is_the_draft_of_the_next():
+    """The try after a bad answer may begin from it; turns after a good one have no draft."""
+    backend = ScriptedBackend([{"city": "Oslo", "celsius": "warm"}, {"city": "Oslo", "celsius": 4}])
+    await Agent(backend, output_type=Report).run("go")
+    first, second = backend.requests
+    assert first.draft is None
+    assert second.draft == second.messages[-2]
+    assert isinstance(second.draft, AssistantMessage)
+
+
 async def test_bad_answers_are_bounded():
     """After the retries the error carries the answer and the conversation."""
     backend = ScriptedBackend(["one", "two", "three"])

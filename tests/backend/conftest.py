@@ -19,7 +19,7 @@ def denoiser():
 def make_row():
     """A row without a constraint for a prompt of random tokens."""
 
-    def make(seed, *, num_prompt_tokens=20, max_new_tokens=48, end_ids=(1, 5), **config):
+    def make(seed, *, num_prompt_tokens=20, max_new_tokens=48, end_ids=(1, 5), draft_ids=(), **config):
         prompt = torch.randint(6, 96, (num_prompt_tokens,), generator=torch.Generator().manual_seed(seed))
         return Row(
             prompt_ids=prompt.tolist(),
@@ -27,6 +27,7 @@ def make_row():
             end_ids=frozenset(end_ids),
             config=SamplerConfig(**{"max_denoising_steps": 10, **config}),
             generator=torch.Generator().manual_seed(seed),
+            draft_ids=list(draft_ids),
         )
 
     return make

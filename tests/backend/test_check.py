@@ -92,3 +92,28 @@ def test_constrained_drafts_become_what_the_masked_twin_writes(backends, request
     assert drafts[-1].is_committed
     assert checked.message == expected.message
     assert checked.usage.num_forwards <= expected.usage.num_forwards + checked.usage.num_canvases
+
+
+@pytest.mark.parametrize("num_right", [0, 5, 16])
+def test_a_warm_start_writes_the_same(denoiser, make_row, run_rows, num_right):
+    """Whatever the draft, what is written is what was written without it; a right draft costs one pass."""
+    cold = make_row(5, is_checked=True, max_new_tokens=16)
+    expected = run_rows(denoiser, [cold])[0]
+    draft = [*expected[:num_right], *(6 + (token + 1) % 90 for token in expected[num_right:])]
+
+    warm = make_row(5, is_checked=True, max_new_tokens=16, draft_ids=draft)
+
+    assert run_rows(denoiser, [warm])[0] == expected
+    if num_right == 16:
+        assert (warm.counts.denoising_steps, warm.counts.num_checks, warm.counts.num_canvases) == (0, 1, 1)
+        assert cold.counts.denoising_steps + cold.counts.num_checks > 1
+
+
+def test_an_unchecked_row_begins_with_its_draft(denoiser, make_row):
+    """A warm start puts the draft into the first canvas, and noise behind it."""
+    row, cold = make_row(3, draft_ids=[7, 8, 9]), make_row(3)
+    row.open(denoiser)
+    cold.open(denoiser)
+
+    assert row.tokens[:3].tolist() == [7, 8, 9]
+    assert torch.equal(row.tokens[3:], cold.tokens[3:])

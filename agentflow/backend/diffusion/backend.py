@@ -88,11 +88,15 @@ class DiffusionBackend:
         prompt_ids = self.codec.encode_prompt(request)
         max_new_tokens = self.codec.budget(request, num_prompt_tokens=len(prompt_ids))
         constraint = self.codec.compile(request, num_tokens=max_new_tokens)
+        config = self._checkpoint.sampler_config.override(request.settings)
+        wants_warmth = request.settings.is_warm_started
+        is_warm = config.is_checked if wants_warmth is None else wants_warmth
         return Row(
             prompt_ids=prompt_ids,
             max_new_tokens=max_new_tokens,
             end_ids=self.codec.end_ids,
-            config=self._checkpoint.sampler_config.override(request.settings),
+            config=config,
+            draft_ids=self.codec.encode_draft(request)[:max_new_tokens] if is_warm else [],
             generator=make_generator(request.settings.seed, device=self._denoiser.device),
             constraint=constraint,
             state=0 if constraint is None else constraint.start_state,

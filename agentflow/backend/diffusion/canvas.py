@@ -100,6 +100,7 @@ class Row:
         constraint: Automaton that the turn must follow, or ``None``.
         state: State of the automaton after the committed tokens.
         observe: Told about every step of the row.
+        draft_ids: What the turn will probably be: checked first, or what the first canvas begins with; may be empty.
         max_draft_length: Most positions of a canvas that is denoised only to be checked, where the network takes any
             length; ``None``: a whole canvas. It changes the number of passes and their cost, and never what is written.
         start_writer: Makes what writes the turn from left to right, given a context and what it has to read yet.
@@ -124,6 +125,7 @@ class Row:
     constraint: Constraint | None = None
     state: int = 0
     observe: Callable[[CanvasView], None] | None = None
+    draft_ids: list[int] = field(default_factory=list)
     max_draft_length: int | None = None
     start_writer: Callable[[Context, list[int]], Writer] | None = None
     committed: list[int] = field(default_factory=list)
@@ -190,7 +192,9 @@ class Row:
                 state=self.state,
                 num_tokens_left=self.max_new_tokens,
                 end_ids=self.end_ids,
+                first_draft=self.draft_ids,
             )
+            self.counts.num_canvases += bool(self.draft_ids)
 
     @property
     def is_reading(self) -> bool:
@@ -217,11 +221,14 @@ class Row:
         ).squeeze(0)  # (L,)
 
     def _open_canvas(self, denoiser: Denoiser) -> None:
-        """Open a canvas of noise."""
+        """Open a canvas of noise, the first one of a warm start with the draft before it."""
         length, device = denoiser.canvas_length, denoiser.device
         self.tokens = draw_noise(
             length, vocab_size=denoiser.vocab_size, generators=[self.generator], device=device
         ).squeeze(0)  # (L,)
+        if self.draft_ids and not self.committed:
+            draft = torch.tensor(self.draft_ids[:length], device=device)  # (l,)
+            self.tokens[: len(draft)] = draft
         self.signal = torch.zeros(length, denoiser.hidden_size, dtype=denoiser.dtype, device=device)  # (L, H)
         self.best = torch.full((length,), -1, device=device)  # (L,)
         self.step = 0

@@ -49,6 +49,7 @@ class DraftCheck:
         state: Its state after the checked tokens.
         num_tokens_left: Tokens that the turn may still take.
         end_ids: Tokens that end a turn.
+        first_draft: What is checked before any canvas is denoised; empty: nothing.
         tokens: Checked tokens of the open canvas.
         canvas: The open canvas as it was before its step, ``(L,)``; ``None`` before the first.
         draft: What is being checked, or was last.
@@ -66,6 +67,7 @@ class DraftCheck:
     state: int
     num_tokens_left: int
     end_ids: frozenset[int]
+    first_draft: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     canvas: Tensor | None = None
     draft: list[int] = field(default_factory=list)
@@ -98,11 +100,18 @@ class DraftCheck:
         self._num_asked = min(len(self.unread), max(max_tokens, 1))
         if self._num_asked < len(self.unread):
             return Segment(self.context, self.unread[: self._num_asked], num_unwanted=self._num_asked)
+        if self.first_draft:
+            self.draft, self.first_draft = self.first_draft, []
+            self.canvas = torch.tensor(self.draft)  # (l,)
+            return self._ask_about_draft()
         if self._guesses is None:
             self.canvas = self.make_noise()  # (L,)
             self.draft = []
             return Segment(self.context, self.unread, self.canvas, num_unwanted=max(len(self.unread) - 1, 0))
         self.draft = self._choose(self._guesses)
+        return self._ask_about_draft()
+
+    def _ask_about_draft(self) -> Segment:
         self._before = None if isinstance(self.context, PackedContext) else self.context.fork()
         asked = [*self.unread, *self.draft]
         return Segment(self.context, asked, num_unwanted=max(len(self.unread) - 1, 0))
@@ -111,7 +120,7 @@ class DraftCheck:
         """Take what the pass gave."""
         if self._num_asked < len(self.unread):
             self.unread = self.unread[self._num_asked :]
-        elif prediction.canvas is not None:
+        elif not self.draft:
             self._take_beliefs(prediction)
         else:
             self._take_check(prediction.read)
@@ -135,7 +144,7 @@ class DraftCheck:
             predictions: Before each token of the draft (unless nothing was unread: then before each but the first) and
                 after the last, ``(T, V)``.
         """
-        assert self._guesses is not None  # noqa: S101 - there was a draft
+        self.is_prompt_read = True
         if not self.unread:
             assert self._next is not None  # noqa: S101 - nothing is unread
             predictions = torch.cat([self._next[None], predictions])  # (T + 1, V)
@@ -145,13 +154,13 @@ class DraftCheck:
         self.tokens += chosen
         self.num_tokens_left -= len(chosen)
         num_agreed = len(chosen) - (chosen[-1] != self.draft[len(chosen) - 1])
-        guesses = self._guesses[len(chosen) :]  # (n, V)
+        guesses = None if self._guesses is None else self._guesses[len(chosen) :]  # (n, V)
         if num_agreed == len(self.draft):
             self.unread, self._next = [], predictions[-1]  # (V,)
         else:
-            guesses = _mix(guesses, predictions[len(chosen) :])  # (n, V)
+            guesses = None if guesses is None else _mix(guesses, predictions[len(chosen) :])  # (n, V)
             self._go_back(self.draft[:num_agreed], chosen[num_agreed:])
-        self._guesses = guesses if len(guesses) else None
+        self._guesses = guesses if guesses is not None and len(guesses) else None
 
     def _go_back(self, agreed: list[int], chosen: list[int]) -> None:
         """Forget what was read of the draft after `agreed`; sliding layers that dropped keys can only begin again."""
