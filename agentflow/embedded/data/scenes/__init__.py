@@ -1,0 +1,22 @@
+"""Scenes: what is wished for in a simulated world, said in the values and phrasings of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agentflow.embedded.data.clauses import Draft
+from agentflow.embedded.data.scenes.calendar import CalendarScene
+from agentflow.embedded.data.scenes.files import FileScene
+from agentflow.embedded.data.scenes.scene import Scene
+from agentflow.embedded.data.scenes.shop import ShopScene
+from agentflow.embedded.data.scenes.tickets import TicketScene
+
+__all__ = ["SCENES", "Scene"]
+
+SCENES: tuple[Callable[[Draft], Scene], ...] = (
+    FileScene.start,
+    ShopScene.start,
+    CalendarScene.start,
+    TicketScene.start,
+)
+"""How each scene is begun."""
