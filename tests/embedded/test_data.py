@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import random
 import re
 from itertools import islice
 
 import pytest
 
+from agentflow.embedded.data.clauses import Draft
 from agentflow.embedded.data.conversations import MAKERS, make_conversation
 from agentflow.embedded.data.splits import is_held_out
 from agentflow.embedded.data.tools import BEHAVIOURS
@@ -77,9 +79,22 @@ def test_texts_of_calls_stand_in_the_conversation_from_word_to_word(split):
             heard += "\n".join([*(str(result.content) for result in results), getattr(message, "text", "")])
 
 
+def test_it_is_said_only_of_the_one_thing_that_the_last_call_gave():
+    """After a call that gave two things, or the last of several equal ones, nothing is meant by "it"."""
+    draft = Draft.start(random.Random(0), "train")  # noqa: S311 - reproducible
+    draft.call("calculate", expression="2 + 3")
+    draft.put(5, "number", "total", "the total")
+    assert draft._last_said() is draft.outputs[0]
+    draft.put(6, "number", "price", "the price")
+    assert draft._last_said() is None
+    draft.call("calculate", expression="1 + 1")
+    draft.put(2, "number", "total", "the total")
+    draft.first_alone = len(draft.steps)
+    assert draft._last_said() is None
+
+
 def test_values_are_split_by_their_hash():
     """A held-out title is never drawn in training, and the other way round."""
-    import random
 
     def draw(split):
         return {Values(random.Random(i), split).title() for i in range(300)}  # noqa: S311 - reproducible

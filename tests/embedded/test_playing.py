@@ -33,7 +33,7 @@ def _conversation(kind):
     return next(c for c in (make_conversation(1, index) for index in range(400)) if c.kind == kind)
 
 
-@pytest.mark.parametrize("kind", ["chain-3", "chat-2", "question", "parallel-3"])
+@pytest.mark.parametrize("kind", ["chain-3", "chat-2", "question", "parallel-3", "world-5"])
 def test_the_right_turns_solve_a_conversation(kind):
     """All rounds are played, and turn by turn everything is right."""
     conversation = _conversation(kind)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from itertools import islice
+
 import pytest
 
+from agentflow.embedded.evaluate import simulated_tasks
 from agentflow.embedded.simulated import WORLDS, make_simulated_task
 from agentflow.errors import ConfigurationError
 from agentflow.types import ToolCall
@@ -48,3 +52,22 @@ def test_a_world_or_a_length_that_there_is_not_is_refused():
         make_simulated_task("moon", num_calls=3, seed=0)
     with pytest.raises(ConfigurationError, match="40"):
         make_simulated_task("files", num_calls=41, seed=0)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_texts_of_the_reference_can_be_copied_from_word_to_word(world):
+    """Whatever the reference solution says stands in the request, a result or a declaration, as whole words."""
+    for seed in range(5):
+        task = make_simulated_task(world, num_calls=8, seed=seed)
+        opened, heard = task.open(), f"{task.prompt}\n{[spec.parameters for spec in task.specs]}"
+        for call in task.reference:
+            for text in filter(lambda value: isinstance(value, str), call.arguments.values()):
+                assert re.search(rf"(?<!\w){re.escape(text)}(?!\w)", heard), text
+            heard += f"\n{opened.run(call).content}"
+
+
+def test_an_evaluation_plays_tasks_of_the_length_it_tells():
+    """Tasks that need more calls than asked for are passed over."""
+    tasks = list(islice(simulated_tasks("tickets", num_calls=6), 4))
+    assert [len(task.reference) for task in tasks] == [6] * 4
+    assert len({task.name for task in tasks}) == 4

@@ -166,7 +166,7 @@ def make_task(
         wish = rng.choice(script.wishes())(rng)
         key, value = wish.answer
         if key and len(answer) < _MAX_ANSWERS:
-            answer[next(name for order in _ORDERS if (name := f"{order}{key}") not in answer)] = value
+            answer[next(f"{order}{key}" for order in _ORDERS if f"{order}{key}" not in answer)] = value
         said.append(wish.said)
     prompt = " ".join(f"{text[0].upper()}{text[1:]}." for text in said)
     return SimulatedTask(
