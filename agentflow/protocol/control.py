@@ -44,6 +44,10 @@ CONTROL_TOKENS: tuple[str, ...] = (
 """Gemma 4's control tokens; each is one token of a tokenizer that follows the protocol."""
 
 
+_MAX_KEPT_CHARS = 512
+"""Length of the longest text whose tokens are kept: declarations of tools repeat in every prompt, long texts do not."""
+
+
 @dataclass(frozen=True)
 class Control:
     """One control token."""
@@ -76,15 +80,25 @@ def encode(segments: Iterable[Segment], tokenizer: Any) -> list[int]:
     Raises:
         ConfigurationError: The tokenizer lacks a control token that is used.
     """
+    key = _key(tokenizer)
     ids: list[int] = []
     for segment in join_text(segments):
         if isinstance(segment, Control):
-            ids.append(_control_id(segment, tokenizer))
+            ids.append(_control_id(segment, key))
         else:
-            for piece in _split_added_tokens(segment, tokenizer):
-                # not verbose: who checks the length says more than the warning that would be printed
-                ids.extend(tokenizer.encode(piece, add_special_tokens=False, verbose=False))
+            ids.extend(_encode_again(segment, key) if len(segment) <= _MAX_KEPT_CHARS else _encode_text(segment, key))
     return ids
+
+
+def _encode_text(text: str, key: _Key) -> tuple[int, ...]:
+    ids: list[int] = []
+    for piece in _split_added_tokens(text, key):
+        # not verbose: who checks the length says more than the warning that would be printed
+        ids.extend(key.tokenizer.encode(piece, add_special_tokens=False, verbose=False))
+    return tuple(ids)
+
+
+_encode_again = lru_cache(maxsize=4096)(_encode_text)
 
 
 def decode(ids: Sequence[int], tokenizer: Any) -> list[Segment]:
@@ -118,19 +132,19 @@ def control_ids(tokenizer: Any) -> dict[int, str]:
     return _added_tokens(_key(tokenizer))[0]
 
 
-def _control_id(control: Control, tokenizer: Any) -> int:
-    for token_id, text in control_ids(tokenizer).items():
-        if text == control.text:
-            return token_id
+def _control_id(control: Control, key: _Key) -> int:
+    token_id = _added_tokens(key)[2].get(control.text)
+    if token_id is not None:
+        return token_id
     raise ConfigurationError(
         f"the tokenizer has no control token {control.text!r}",
         hint="use the tokenizer of a DiffusionGemma or Gemma 4 checkpoint",
     )
 
 
-def _split_added_tokens(text: str, tokenizer: Any) -> list[str]:
+def _split_added_tokens(text: str, key: _Key) -> list[str]:
     """Cut `text` inside every spelt-out added token, after its first character."""
-    pattern = _added_tokens(_key(tokenizer))[1]
+    pattern = _added_tokens(key)[1]
     cuts = [match.start() + 1 for match in pattern.finditer(text)] if pattern else []
     return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True) if start < end]
 
@@ -154,8 +168,8 @@ def _key(tokenizer: Any) -> _Key:
 
 
 @lru_cache(maxsize=16)
-def _added_tokens(key: _Key) -> tuple[dict[int, str], re.Pattern[str] | None]:
-    """Give the control tokens of a tokenizer, and a pattern that finds the place of each of them in text."""
+def _added_tokens(key: _Key) -> tuple[dict[int, str], re.Pattern[str] | None, dict[str, int]]:
+    """Give a tokenizer's control tokens by id, a pattern that finds their places in text, and the ids by text."""
     controls = {
         token_id: token.content
         for token_id, token in key.tokenizer.added_tokens_decoder.items()
@@ -163,4 +177,4 @@ def _added_tokens(key: _Key) -> tuple[dict[int, str], re.Pattern[str] | None]:
     }
     longest_first = sorted(controls.values(), key=len, reverse=True)
     pattern = re.compile("(?=" + "|".join(map(re.escape, longest_first)) + ")") if longest_first else None
-    return controls, pattern
+    return controls, pattern, {text: token_id for token_id, text in reversed(controls.items())}
