@@ -12,7 +12,6 @@ token of the literal is an exception to the slot's row. Most blocks have no comp
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
@@ -29,6 +28,11 @@ from agentflow.errors import ConfigurationError
 Nodes: TypeAlias = frozenset[int]
 _BlockKey: TypeAlias = tuple[tuple[int, int], ...]
 """The slots read in a block, each as (number of the slot, node behind it)."""
+_Closure: TypeAlias = tuple[Nodes, _BlockKey]
+"""The nodes with literals, and the slots, that jumps lead to."""
+
+
+_NO_NODES: Nodes = frozenset()
 
 
 class ConflictError(Exception):
@@ -79,7 +83,9 @@ class _Block:
 
     fragment: Fragment
     base: int
-    exits: list[frozenset[int]]  # for each of the fragment's sets, the nodes behind it
+    exits: list[Nodes]  # for each of the fragment's sets, the nodes behind it
+    behind: dict[int, Nodes] = field(default_factory=dict)  # by label, the nodes behind the sets that accept
+    after: dict[int, int] = field(default_factory=dict)  # by code of an exit, the state
 
 
 @dataclass
@@ -106,7 +112,9 @@ class _Assembler:
         self._vocabulary = vocabulary
         self._middles: dict[tuple[int, int], int] = {}
         self._middle_edges: list[tuple[int, int]] = []  # token, next node
-        self._closures: dict[int, tuple[frozenset[int], _BlockKey]] = {}
+        self._closures: dict[int, _Closure] = {}
+        self._joint_closures: dict[Nodes, _Closure] = {}
+        self._is_closing: set[int] = set()
         self._slot_numbers: dict[object, int] = {}
         self._slots: list[Slot] = []
         self._beginnings: dict[_BlockKey, tuple[_BlockKey, int]] = {}
@@ -117,13 +125,16 @@ class _Assembler:
         self._new_blocks: list[_BlockKey] = []
         self._num_states = 0
         self._labels: dict[Label, int] = {}
+        self._token_labels: dict[int, int] = {}
         self._fragments: list[Fragment] = []
         self._fragment_names: dict[int, int] = {}
         self._edges = _Edges()
         self._bulk: list[tuple[IntArray, IntArray, IntArray]] = []
         self._edge_label_cache: dict[int, IntArray] = {}
-        self._rests: dict[tuple[Nodes, bytes], set[int]] = {}
-        self._texts: dict[Nodes, dict[str, list[tuple[Run, int]]]] = {}
+        self._rests: dict[tuple[Nodes, bytes], Nodes] = {}
+        self._node_rests: dict[bytes, dict[int, tuple[int, ...]]] = {}
+        self._literal_rows: dict[Nodes, dict[int, Nodes]] = {}
+        self._cuts: dict[Run, list[tuple[int, ...]]] = {}
 
     def run(self) -> TokenAutomaton:
         self._state(_Key(frozenset({START_NODE}), None, 0), is_closed=False)
@@ -172,38 +183,60 @@ class _Assembler:
             self._todo.append((key, number))
         return number
 
-    def _close(self, nodes: Iterable[int]) -> tuple[Nodes, _BlockKey]:
+    def _close(self, nodes: Nodes) -> _Closure:
         """Follow jumps: give the nodes that have literals, and the slots."""
-        closures = self._closures
-        found = []
-        for node in nodes:
-            closure = closures.get(node)
-            if closure is None:
-                closure = closures[node] = self._close_node(node)
-            found.append(closure)
-        if len(found) == 1:
-            return found[0]
+        if len(nodes) == 1:
+            (node,) = nodes
+            return self._closures.get(node) or self._close_node(node)
+        found = self._joint_closures.get(nodes)
+        if found is None:
+            closures = [self._closures.get(node) or self._close_node(node) for node in nodes]
+            literal = _NO_NODES.union(*(some for some, _ in closures))
+            slots = {slot for _, some in closures for slot in some}
+            found = self._joint_closures[nodes] = literal, tuple(sorted(slots))
+        return found
+
+    def _close_node(self, node: int) -> _Closure:
+        """Close a node, and before it those it jumps to: most closures are those of others and a little more."""
+        todo = [node]
+        while todo:
+            at = todo.pop()
+            if at in self._closures:
+                continue
+            if at < 0:
+                self._closures[at] = frozenset((at,)), ()
+                continue
+            ahead = [other for other in self._graph.jumps[at] if other not in self._closures]
+            if ahead and at not in self._is_closing:
+                self._is_closing.add(at)
+                todo += [at, *ahead]
+            else:
+                self._closures[at] = self._collect(at)
+        return self._closures[node]
+
+    def _collect(self, node: int) -> _Closure:
+        """Walk the jumps, no further than to nodes that are closed."""
+        graph = self._graph
         literal: set[int] = set()
         slots: set[tuple[int, int]] = set()
-        for some_literal, some_slots in found:
-            literal |= some_literal
-            slots.update(some_slots)
-        return frozenset(literal), tuple(sorted(slots))
-
-    def _close_node(self, node: int) -> tuple[frozenset[int], _BlockKey]:
-        if node < 0:
-            return frozenset((node,)), ()
-        graph = self._graph
         seen = {node}
         todo = [node]
         while todo:
-            for other in graph.jumps[todo.pop()]:
-                if other not in seen:
-                    seen.add(other)
+            at = todo.pop()
+            if graph.runs[at] or at == END_NODE:
+                literal.add(at)
+            slots.update((self._slot_number(slot), target) for slot, target in graph.slots[at])
+            for other in graph.jumps[at]:
+                if other in seen:
+                    continue
+                seen.add(other)
+                closed = self._closures.get(other)
+                if closed is None:
                     todo.append(other)
-        literal = frozenset(n for n in seen if graph.runs[n] or n == END_NODE)
-        slots = {(self._slot_number(slot), target) for n in seen for slot, target in graph.slots[n]}
-        return literal, tuple(sorted(slots))
+                else:
+                    literal |= closed[0]
+                    slots.update(closed[1])
+        return frozenset(literal), tuple(sorted(slots))
 
     def _slot_number(self, slot: Slot) -> int:
         number = self._slot_numbers.setdefault(slot.key, len(self._slots))
@@ -212,14 +245,19 @@ class _Assembler:
         return number
 
     def _begin(self, slots: _BlockKey) -> tuple[_BlockKey, int]:
-        """Give the block and the state in which slots begin; a slot that is entered in several ways is one block."""
+        """Give the block and the state in which slots begin; a slot that is entered in several ways is one block.
+
+        Values without a schema that begin together are read as the shallowest of them.
+        """
         found = self._beginnings.get(slots)
         if found is None:
-            first = self._slots[slots[0][0]]
             found = slots, 0
-            if isinstance(first, SlotSpec) and first.entry and len({number for number, _ in slots}) == 1:
-                number = self._slot_number(replace(first, entry=""))
-                found = tuple((number, target) for _, target in slots), first.start
+            members = [self._slots[number] for number in dict.fromkeys(number for number, _ in slots)]
+            places = [slot for slot in members if isinstance(slot, SlotSpec) and slot.entry]
+            if len(places) == len(members) and len({slot.entry for slot in places}) == 1:
+                shallowest = min(places, key=lambda slot: slot.dfa.num_states)  # a part of all the others
+                number = self._slot_number(replace(shallowest, entry=""))
+                found = tuple((number, target) for _, target in slots), shallowest.start
             self._beginnings[slots] = found
         return found
 
@@ -271,37 +309,40 @@ class _Assembler:
 
     def _spellings(self, run: Run) -> list[tuple[int, ...]]:
         """Cut a run into tokens; the end of a value has as many as there are end ids."""
-        if run[-1] == END:
-            before = self._tokens(run[:-1])
-            return [(*before, end) for end in sorted(self._vocabulary.end_ids)]
-        return [self._tokens(run)]
+        cuts = self._cuts.get(run)
+        if cuts is None:
+            if run[-1] == END:
+                before = self._tokens(run[:-1])
+                cuts = [(*before, end) for end in sorted(self._vocabulary.end_ids)]
+            else:
+                cuts = [self._tokens(run)]
+            self._cuts[run] = cuts
+        return cuts
 
-    def _follow_rest(self, nodes: Nodes, rest: bytes) -> set[int]:
+    def _follow_rest(self, nodes: Nodes, rest: bytes) -> Nodes:
         """Give the nodes behind `rest`, the bytes that a token spells beyond the end of a slot."""
         found = self._rests.get((nodes, rest))
-        if found is not None:
-            return found
-        found = self._rests[nodes, rest] = set()
-        text = rest.decode()
-        for run, target in self._texts_behind(nodes).get(text[0], ()):
-            first = str(run[0])
-            if first.startswith(text):
-                remainder = (first[len(text) :], *run[1:]) if len(first) > len(text) else run[1:]
-                found.update(
-                    self._middle(tokens, target) for tokens in (self._spellings(remainder) if remainder else [()])
-                )
+        if found is None:
+            known = self._node_rests.setdefault(rest, {})
+            behind = []
+            for node in self._close(nodes)[0]:
+                some = known.get(node)
+                if some is None:
+                    some = known[node] = self._follow_from(node, rest.decode())
+                behind.append(some)
+            found = self._rests[nodes, rest] = _NO_NODES.union(*behind)
         return found
 
-    def _texts_behind(self, nodes: Nodes) -> dict[str, list[tuple[Run, int]]]:
-        """Give the literals that stand behind nodes and begin with text, by their first character."""
-        found = self._texts.get(nodes)
-        if found is None:
-            found = self._texts[nodes] = {}
-            for node in self._close(nodes)[0]:
-                for run, target in self._graph.runs[node] if node >= 0 else ():
-                    if isinstance(run[0], str):
-                        found.setdefault(run[0][0], []).append((run, target))
-        return found
+    def _follow_from(self, node: int, text: str) -> tuple[int, ...]:
+        """Give the nodes behind the beginning `text` of the literals of a node."""
+        found: list[int] = []
+        for run, target in self._graph.runs[node] if node >= 0 else ():
+            first = run[0]
+            if isinstance(first, str) and first.startswith(text):
+                remainder = (first[len(text) :], *run[1:]) if len(first) > len(text) else run[1:]
+                cuts = self._spellings(remainder) if remainder else [()]
+                found += [self._middle(tokens, target) for tokens in cuts]
+        return tuple(found)
 
     # ------------------------------------------------------------ slots
 
@@ -323,9 +364,13 @@ class _Assembler:
             self._new_blocks.append(key)
         return block
 
-    def _behind(self, block: _Block, label: int) -> set[int]:
+    def _behind(self, block: _Block, label: int) -> Nodes:
         """Give the nodes behind the sets that accept."""
-        return {node for k, nodes in enumerate(block.exits) if label >> k & 1 for node in nodes}
+        found = block.behind.get(label)
+        if found is None:
+            found = _NO_NODES.union(*(nodes for k, nodes in enumerate(block.exits) if label >> k & 1))
+            block.behind[label] = found
+        return found
 
     def _fragment_name(self, fragment: Fragment) -> int:
         name = self._fragment_names.get(id(fragment))
@@ -336,6 +381,12 @@ class _Assembler:
 
     def _label(self, fragment: int, cell: int, without: frozenset[int] = frozenset()) -> int:
         return self._labels.setdefault(Label(fragment, cell, without), len(self._labels))
+
+    def _token_label(self, token: int) -> int:
+        found = self._token_labels.get(token)
+        if found is None:
+            found = self._token_labels[token] = self._label(-1, token)
+        return found
 
     def _edge_labels(self, fragment: Fragment) -> IntArray:
         """Give the label of each of a fragment's edges, those of cells first."""
@@ -351,18 +402,27 @@ class _Assembler:
                 if key in fragment.without:
                     labels[edge] = self._label(name, key[1], fragment.without[key])
         tokens, inverse = fragment.token_edges
-        singles = np.array([self._label(-1, token) for token in tokens.tolist()], np.int32)[inverse]
+        singles = np.array([self._token_label(token) for token in tokens.tolist()], np.int32)[inverse]
         self._edge_label_cache[id(fragment)] = np.append(labels, singles).astype(np.int32)
         return self._edge_label_cache[id(fragment)]
 
     # ------------------------------------------------------------ rows
 
-    def _literal_row(self, nodes: Iterable[int]) -> dict[int, set[int]]:
-        row: dict[int, set[int]] = {}
-        for node in nodes:
-            for token, targets in self._edges_of(node).items():
-                row.setdefault(token, set()).update(targets)
-        return row
+    def _literal_row(self, nodes: Nodes) -> dict[int, Nodes]:
+        if len(nodes) == 1:
+            (node,) = nodes
+            return {token: frozenset(targets) for token, targets in self._edges_of(node).items()}
+        found = self._literal_rows.get(nodes)
+        if found is None:
+            row: dict[int, set[int]] = {}
+            for node in nodes:
+                for token, targets in self._edges_of(node).items():
+                    if token in row:
+                        row[token].update(targets)
+                    else:
+                        row[token] = set(targets)
+            found = self._literal_rows[nodes] = {token: frozenset(targets) for token, targets in row.items()}
+        return found
 
     def _add_edge(self, source: int, label: int, target: int) -> None:
         self._edges.source.append(source)
@@ -372,9 +432,7 @@ class _Assembler:
     def _write_row(self, key: _Key, number: int) -> None:
         if key.block is None:
             for token, targets in self._literal_row(key.nodes).items():
-                self._add_edge(
-                    number, self._label(-1, token), self._state(_Key(frozenset(targets), None, 0), is_closed=False)
-                )
+                self._add_edge(number, self._token_label(token), self._state(_Key(targets, None, 0), is_closed=False))
             return
         block = self._block(key.block)
         fragment = block.fragment
@@ -387,19 +445,28 @@ class _Assembler:
             target = self._enter(key.block, block, row.step(token, cell), targets)
             if cell in row.by_cell:
                 taken.setdefault(row.by_cell[cell], set()).add(token)
-            self._add_edge(number, self._label(-1, token), target)
+            self._add_edge(number, self._token_label(token), target)
         name = self._fragment_name(fragment)
         for cells, code in row.sets.items():
-            target = self._enter(key.block, block, code, set())
+            target = self._leave(key.block, block, code)
             if target >= 0:
                 without = row.without.get(cells, frozenset()).union(taken.get(cells, ()))
                 self._add_edge(number, self._label(name, cells, without), target)
         for token, code in row.tokens.items():
-            target = self._enter(key.block, block, code, set()) if token not in literals else -1
+            target = self._leave(key.block, block, code) if token not in literals else -1
             if target >= 0:
-                self._add_edge(number, self._label(-1, token), target)
+                self._add_edge(number, self._token_label(token), target)
 
-    def _enter(self, key: _BlockKey, block: _Block, code: int, targets: set[int]) -> int:
+    def _leave(self, key: _BlockKey, block: _Block, code: int) -> int:
+        """Give the state after a token that moves the block by `code` and no literal; -1 is dead."""
+        if code >= 0:
+            return block.base + code
+        found = block.after.get(code)
+        if found is None:
+            found = block.after[code] = self._enter(key, block, code, _NO_NODES)
+        return found
+
+    def _enter(self, key: _BlockKey, block: _Block, code: int, targets: Nodes) -> int:
         """Give the state after a token that moves the block by `code` and literals to `targets`; -1 is dead."""
         if code >= 0:
             literal, slots = self._close(targets)
@@ -408,14 +475,14 @@ class _Assembler:
             return self._state(_Key(literal, key, code))
         if code <= -2:  # noqa: PLR2004 - codes of exits
             label, rest = block.fragment.exits[-2 - code]
-            targets = targets | self._follow_rest(frozenset(self._behind(block, label)), rest)
-        return self._state(_Key(frozenset(targets), None, 0), is_closed=False) if targets else -1
+            targets = targets | self._follow_rest(self._behind(block, label), rest)
+        return self._state(_Key(targets, None, 0), is_closed=False) if targets else -1
 
     def _write_block(self, key: _BlockKey) -> None:
         """Write the rows of all states of a block that stand alone."""
         block = self._blocks[key]
         fragment, base = block.fragment, block.base
-        targets = [self._enter(key, block, -2 - i, set()) for i in range(len(fragment.exits))]
+        targets = [self._leave(key, block, -2 - i) for i in range(len(fragment.exits))]
         by_code = np.array([*targets, -1], np.int32)
         after = np.append(fragment.target, fragment.token_target)
         destination = np.where(after >= 0, after + base, by_code[np.where(after <= -2, -2 - after, -1)])  # noqa: PLR2004
@@ -434,8 +501,14 @@ class _Assembler:
             raise self._conflict("two slots with nothing between them")
         if END_NODE in literal:
             raise ConfigurationError("a slot at the end without an end token", hint="report this schema")
+        row = self._literal_row(literal)
         sources = np.flatnonzero(block.fragment.labels == label) + block.base
-        for token, nodes in self._literal_row(literal).items():
-            target = self._state(_Key(frozenset(nodes), None, 0), is_closed=False)
-            full = np.full(len(sources), target, np.int32)
-            self._bulk.append((sources.astype(np.int32), np.full(len(sources), self._label(-1, token), np.int32), full))
+        labels = [self._token_label(token) for token in row]
+        targets = [self._state(_Key(nodes, None, 0), is_closed=False) for nodes in row.values()]
+        self._bulk.append(
+            (
+                np.tile(sources.astype(np.int32), len(row)),
+                np.repeat(np.array(labels, np.int32), len(sources)),
+                np.repeat(np.array(targets, np.int32), len(sources)),
+            )
+        )

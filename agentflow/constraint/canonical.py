@@ -6,13 +6,15 @@ An instance is valid whatever the order of its properties; a grammar writes one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agentflow.constraint.automaton import CharDfa
+from agentflow.constraint.formula import TRUE, assume, names_of
 from agentflow.constraint.graph import Run, concat
 from agentflow.constraint.numbers import number_text
 from agentflow.constraint.printers import Printer, Surface, Whitespace
-from agentflow.constraint.schema import Node, SchemaTree
+from agentflow.constraint.schema import ArrayShape, Node, ObjectShape, SchemaTree
 from agentflow.types import JsonSchema
 
 
@@ -41,9 +43,11 @@ def canonical_run(
 class _Writer:
     def __init__(self, tree: SchemaTree, printer: Printer) -> None:
         self._tree = tree
+        self._fits = _Fits(tree)
         self._printer = printer
 
     def write(self, value: Any, node: Node, depth: int) -> Run:
+        node = self._tree.simplify(node)
         if value is None or isinstance(value, bool):
             return ({None: "null", True: "true", False: "false"}[value],)
         if isinstance(value, str):
@@ -52,7 +56,7 @@ class _Writer:
             return (number_text(value),)
         if isinstance(value, Mapping):
             return self._write_object(value, node, depth)
-        nodes = self._items(node, len(value))
+        nodes = self._items(value, node)
         entries = [self.write(item, child, depth + 1) for item, child in zip(value, nodes, strict=True)]
         return self._bracket("[", entries, "]", depth)
 
@@ -62,8 +66,9 @@ class _Writer:
         names = [name for name in order if name in value]
         names += [name for name in value if name not in set(order)]
         entries = []
+        shapes = self._fits.objects(value, node)
         for name in names:
-            child = frozenset(lit for shape in self._tree.objects(node) for lit in shape.node_of(name))
+            child = frozenset(lit for shape in shapes for lit in shape.node_of(name))
             entries.append(concat(printer.key(name), self.write(value[name], child, depth + 1)))
         return self._bracket("{", entries, "}", depth)
 
@@ -76,8 +81,73 @@ class _Writer:
             runs += [printer.comma(depth), entry]
         return concat(*runs, printer.close(closing, depth))
 
-    def _items(self, node: Node, count: int) -> list[Node]:
+    def _items(self, value: Sequence[Any], node: Node) -> list[Node]:
+        shapes = self._fits.arrays(value, node)
+        return [frozenset(lit for shape in shapes for lit in _item_node(shape, i)) for i in range(len(value))]
+
+
+class _Fits:
+    """Finds the alternatives that an instance belongs to: where several do, the first is written."""
+
+    def __init__(self, tree: SchemaTree) -> None:
+        self._tree = tree
+        self._known: dict[tuple[int, Node], bool] = {}
+
+    def objects(self, value: Mapping[str, Any], node: Node) -> list[ObjectShape]:
+        """Give the first alternative that a value fits; for one that fits none, all of them."""
+        shapes = self._tree.objects(node)
+        if len(shapes) == 1:
+            return shapes
+        return next(([shape] for shape in shapes if self._fits_object(value, shape)), shapes)
+
+    def arrays(self, value: Sequence[Any], node: Node) -> list[ArrayShape]:
+        """Give the first alternative that a value fits; for one that fits none, all of them."""
         shapes = self._tree.arrays(node)
-        return [
-            frozenset(lit for s in shapes for lit in (s.first[i] if i < len(s.first) else s.rest)) for i in range(count)
-        ]
+        if len(shapes) == 1:
+            return shapes
+        return next(([shape] for shape in shapes if self._fits_array(value, shape)), shapes)
+
+    def _fits(self, value: Any, node: Node) -> bool:
+        """Say whether a value satisfies a node, as far as this decides its alternatives."""
+        key = (id(value), node)
+        if key not in self._known:
+            self._known[key] = self._find_out(value, self._tree.simplify(node))
+        return self._known[key]
+
+    def _find_out(self, value: Any, node: Node) -> bool:
+        tree = self._tree
+        if value is None:
+            return tree.has_null(node)
+        if isinstance(value, bool):
+            return value in tree.booleans(node)
+        if isinstance(value, str):
+            return tree.strings(node).accepts(value)
+        if isinstance(value, int | float):
+            numbers = tree.numbers(node)
+            return numbers is not None and numbers.dfa.accepts(number_text(value))
+        if isinstance(value, Mapping):
+            return not node or any(self._fits_object(value, shape) for shape in tree.objects(node))
+        return not node or any(self._fits_array(value, shape) for shape in tree.arrays(node))
+
+    def _fits_object(self, value: Mapping[str, Any], shape: ObjectShape) -> bool:
+        presence = shape.presence
+        for name in {*names_of(presence), *value}:
+            presence = assume(presence, name, is_present=name in value)
+        is_few = shape.most is None or len(value) <= shape.most
+        if presence != TRUE or len(value) < shape.fewest or not is_few:
+            return False
+        if any(not self._has_some(value, some.names, some.node) for some in shape.some):
+            return False
+        return all(self._fits(item, shape.node_of(name)) for name, item in value.items())
+
+    def _has_some(self, value: Mapping[str, Any], names: CharDfa, node: Node) -> bool:
+        return any(names.accepts(name) and self._fits(item, node) for name, item in value.items())
+
+    def _fits_array(self, value: Sequence[Any], shape: ArrayShape) -> bool:
+        if len(value) < shape.fewest or (shape.most is not None and len(value) > shape.most):
+            return False
+        return all(self._fits(item, _item_node(shape, i)) for i, item in enumerate(value))
+
+
+def _item_node(shape: ArrayShape, index: int) -> Node:
+    return shape.first[index] if index < len(shape.first) else shape.rest

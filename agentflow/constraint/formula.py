@@ -73,8 +73,23 @@ def either(parts: Iterable[Formula]) -> Formula:
         if part == TRUE:
             return TRUE
         flat += part.parts if isinstance(part, Or) else (part,)
-    flat = _distinct(flat)
+    flat = _join_absent(_distinct(flat))
     return flat[0] if len(flat) == 1 else Or(tuple(flat))
+
+
+def _join_absent(parts: list[Formula]) -> list[Formula]:
+    """Write "it is absent, or there and like this" as one atom: "if it is there, it is like this"."""
+    absent = {part.payload[0]: part for part in parts if isinstance(part, Atom) and part.kind == "has"
+              and not part.payload[1]}  # fmt: skip
+    for name, lacking in absent.items():
+        for part in parts:
+            atoms = part.parts if isinstance(part, And) and len(part.parts) == 2 else ()  # noqa: PLR2004 - a pair
+            field = next((atom for atom in atoms if isinstance(atom, Atom) and atom.kind == "fields"), None)
+            if field is None or has(name) not in atoms or [key for key, _ in field.payload[0]] != [name]:
+                continue
+            if field.payload[1:] == ((), None):
+                return [field if p is part else p for p in parts if p != lacking]
+    return parts
 
 
 def _distinct(parts: list[Formula]) -> list[Formula]:
@@ -104,6 +119,13 @@ def assume(formula: Formula, name: str, *, is_present: bool) -> Formula:
         return TRUE if formula.payload[1] == is_present else FALSE
     parts = [assume(part, name, is_present=is_present) for part in formula.parts]
     return both(parts) if isinstance(formula, And) else either(parts)
+
+
+def names_of(formula: Formula) -> set[str]:
+    """Give the properties that a presence formula speaks of."""
+    if isinstance(formula, Atom):
+        return {formula.payload[0]}
+    return {name for part in formula.parts for name in names_of(part)}
 
 
 def units(formula: Formula) -> dict[str, bool] | None:

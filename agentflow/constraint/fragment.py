@@ -19,6 +19,8 @@ from agentflow.constraint.surface_bytes import Style
 
 DEAD = -1
 _MAX_COUNTED = 256
+_MAX_COUNTED_LONG = 1_024
+_LONG_TOKEN = 16
 _MIN_COUNTED = 24
 _MAX_COUNTED_STATES = 2_048
 NO_EDGES = np.zeros(0, np.int32)
@@ -60,7 +62,10 @@ class SlotSpec:
         if self.maximum is None:
             return 1
         num_counted = min(max(_MAX_COUNTED_STATES // max(1, self.dfa.num_states), _MIN_COUNTED), _MAX_COUNTED)
-        return max(1, -(-(self.maximum - self.minimum) // num_counted))
+        num_free = self.maximum - self.minimum
+        if num_free > _LONG_TOKEN * num_counted and self.dfa.is_universal:  # each token counts as one
+            num_counted = min(-(-num_free // _LONG_TOKEN), _MAX_COUNTED_LONG)
+        return max(1, -(-num_free // num_counted))
 
     @property
     def num_states(self) -> int:
@@ -186,8 +191,18 @@ class Fragment:
         states = np.arange(self.num_states + 1)
         return np.searchsorted(self.source, states), np.searchsorted(self.token_source, states)
 
+    @cached_property
+    def _rows(self) -> dict[int, Row]:
+        return {}
+
     def row(self, state: int) -> Row:
-        """Give what may follow in a state."""
+        """Give what may follow in a state; not to be changed."""
+        found = self._rows.get(state)
+        if found is None:
+            found = self._rows[state] = self._make_row(state)
+        return found
+
+    def _make_row(self, state: int) -> Row:
         edges, tokens = self._begins
         a, b, c, d = edges[state], edges[state + 1], tokens[state], tokens[state + 1]
         sets = dict(zip(self.cells[a:b].tolist(), self.target[a:b].tolist(), strict=True))

@@ -19,6 +19,18 @@ from agentflow.constraint.numbers import all_numbers
 ENTRIES = ('{"', "[", '["', '[{"')
 """Beginnings of an array or object that is not empty, after which the slot may be entered."""
 
+DEEPEST = 5
+"""Most brackets within brackets."""
+_FULL_DEPTH = 3
+_STATES = (0, 72, 210, 500, 920, 1_600)
+_SOME, _MANY, _MOST = 4_000, 8_000, 12_500
+_MANY_PER_NODE = 3
+_STEPS = (
+    (False, 1, _MOST), (True, 1, _MOST), (False, 2, _MOST), (True, 2, _MANY), (False, 3, _MOST),
+    (False, 4, _SOME), (False, 5, _SOME), (True, 3, _MANY),
+)  # fmt: skip
+"""How depth is given: whether to the places aside, up to what depth, within how many states in all."""
+
 _WORDS = {"t": "rue", "f": "alse", "n": "ull"}
 _ESCAPED = '"\\bfnrt'
 _CLOSERS = {"{": "}", "[": "]"}
@@ -37,13 +49,35 @@ def containers(depth: int, comma: str, colon: str) -> CharDfa:
     """Give the texts of all arrays and objects.
 
     Args:
-        depth: Brackets within brackets, at least 1.
+        depth: Brackets within brackets, at least 1; from the fourth on, no array stands right in an array, which is
+            rare there and would double the automaton with every bracket.
         comma: What separates entries.
         colon: What separates a key from its value.
     """
     return explore(
         _State("", "begin"), _Reader(depth, comma, colon).step, lambda state: state == _State("", "end"), _ranges()
     )
+
+
+def allot_depths(num_declared: int, num_aside: int, num_nodes: int) -> dict[bool, int]:
+    """Say how deep values without a schema may be, so that all of them together stay small.
+
+    Args:
+        num_declared: Places that a schema leaves open on purpose, as ``{}`` or ``{"type": "object"}``.
+        num_aside: Places that no keyword speaks of, beside declared properties; the last to be given depth.
+        num_nodes: Size of the graph around them.
+
+    Returns:
+        The depth of the places aside (``True``) and of the others; 0 means scalars and empty brackets alone.
+    """
+    depths = {False: 0, True: 0}
+    nums = {False: num_declared, True: num_aside}
+    for is_aside, depth, most in _STEPS:
+        trial = depths | {is_aside: depth}
+        num_states = sum(nums[k] * _STATES[trial[k]] for k in nums)
+        if depths[is_aside] == depth - 1 and num_states <= max(most, _MANY_PER_NODE * num_nodes * (depth == 1)):
+            depths = trial
+    return depths
 
 
 def _ranges() -> list[tuple[int, int]]:
@@ -106,7 +140,8 @@ class _Reader:
         if char in _WORDS:
             return _State(stack, "word", _WORDS[char])
         if char in _CLOSERS:
-            is_shallow = len(stack) < self._depth
+            is_matrix = len(stack) >= _FULL_DEPTH and stack[-1] + char == "[["
+            is_shallow = len(stack) < self._depth and not is_matrix
             return _State(stack + char, "object" if char == "{" else "array") if is_shallow else None
         following = self._number_step(0, ord(char))
         return _State(stack, "number", following) if following >= 0 else None

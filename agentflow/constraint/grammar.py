@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentflow.constraint import set_kernels
 from agentflow.constraint.automaton import universal
@@ -35,6 +35,7 @@ _CALL_START, _CALL_END = Control("<|tool_call>"), Control("<tool_call|>")
 _TURN_END, _RESPONSE_START = Control("<turn|>"), Control("<|tool_response>")
 _CHANNEL_START, _CHANNEL_END = Control("<|channel>"), Control("<channel|>")
 _SOFT_NODES = 2_000
+_LARGE_NODES = 15_000
 _MAX_CACHED = 256
 
 
@@ -224,28 +225,20 @@ def _choose(tools: Sequence[ToolSpec], tool_choice: str) -> list[ToolSpec]:
 class _Builder:
     """Puts the parts of an output into one graph."""
 
-    def __init__(
-        self,
-        max_recursion: int,
-        max_depth: int,
-        max_nodes: int | None,
-        *,
-        has_containers: bool,
-        trees: Trees,
-    ) -> None:
+    def __init__(self, attempt: _Attempt, *, has_containers: bool, trees: Trees) -> None:
         self.graph = Graph()
         self._trees = trees
         self._has_containers = has_containers
         self.is_cut = False
-        self._sizes = (max_recursion, max_depth, max_nodes)
+        self._attempt = attempt
 
     def write_schema(self, schema: JsonSchema | bool, options: _Options) -> Piece:
         """Write the values of a schema."""
         tree = self._trees.of(schema, unchecked=options.unchecked, is_strict=options.is_strict)
-        max_recursion, max_depth, max_nodes = self._sizes
+        recursion, depth, max_nodes, max_cycles = self._attempt
         writer = ValueWriter(
-            tree, self.graph, options.printer, grounding=options.grounding, max_recursion=max_recursion,
-            max_depth=max_depth, max_nodes=max_nodes, unchecked=options.unchecked,
+            tree, self.graph, options.printer, grounding=options.grounding, max_recursion=recursion,
+            max_depth=depth, max_nodes=max_nodes, max_cycles=max_cycles, unchecked=options.unchecked,
             has_containers=self._has_containers,
         )  # fmt: skip
         piece = writer.write(tree.root, Depth())
@@ -342,8 +335,8 @@ def _build_graph(
 def _write_graph(write: Callable[[_Builder], None], limits: CompileLimits, *, has_containers: bool) -> _Builder:
     """Write the graph as deep as its soft size limit allows: first the full depth, then less and less."""
     trees = Trees()
-    for recursion, depth, size in _attempts(limits):
-        builder = _Builder(recursion, depth, size, has_containers=has_containers, trees=trees)
+    for attempt in _attempts(limits):
+        builder = _Builder(attempt, has_containers=has_containers, trees=trees)
         with suppress(TooLargeError):
             write(builder)
             builder.graph.place_containers()
@@ -352,12 +345,35 @@ def _write_graph(write: Callable[[_Builder], None], limits: CompileLimits, *, ha
     raise AssertionError("the last attempt has no soft limit")
 
 
-def _attempts(limits: CompileLimits) -> list[tuple[int, int, int | None]]:
-    """Give recursion, depth of free values and soft size of each attempt."""
-    pairs = [(limits.max_recursion, limits.max_depth), (4, 3), (3, 2), (2, 2), (1, 1), (1, 0)]
+class _Attempt(NamedTuple):
+    """How deep a graph is written.
+
+    Attributes:
+        recursion: Times that a schema may contain itself.
+        depth: Depth of values without a schema where they are written out; as slots they are as deep as they may be.
+        num_nodes: Soft limit on the size, or ``None``.
+        cycles: Schemas around a value that contain themselves, or ``None``: any number.
+    """
+
+    recursion: int
+    depth: int
+    num_nodes: int | None = _SOFT_NODES
+    cycles: int | None = None
+
+
+def _attempts(limits: CompileLimits) -> list[_Attempt]:
+    """Give the attempts, from the deepest to the least deep.
+
+    Schemas that contain each other in many ways stay large however seldom each may recur; at the end their
+    number is bounded.
+    """
+    pairs = [(limits.max_recursion, 3), (4, 3), (3, 2), (2, 2), (1, 1), (1, 0)]
     pairs = [(min(r, limits.max_recursion), min(d, limits.max_depth)) for r, d in pairs]
-    distinct = list(dict.fromkeys(pairs))
-    return [(r, d, _SOFT_NODES) for r, d in distinct[:-1]] + [(*distinct[-1], None)]
+    *usual, (recursion, depth) = dict.fromkeys(pairs)
+    attempts = [_Attempt(*pair) for pair in usual]
+    attempts.append(_Attempt(recursion, depth, _LARGE_NODES))
+    attempts += [_Attempt(recursion, depth, _LARGE_NODES, cycles) for cycles in (6, 4, 3, 2)]
+    return [*attempts, _Attempt(recursion, depth, None, 1)]
 
 
 def _key(*parts: Any) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from agentflow.constraint.fragment import SlotSpec
-from agentflow.constraint.free import containers
+from agentflow.constraint.free import allot_depths, containers
 from agentflow.constraint.grounding import SpanSpec
 from agentflow.constraint.limits import spend
 
@@ -30,8 +30,15 @@ Slot: TypeAlias = SlotSpec | SpanSpec
 
 def concat(*runs: Run) -> Run:
     """Join runs; neighbouring texts become one."""
-    if len(runs) == 2 and not (runs[0] and runs[1]):  # noqa: PLR2004 - the most frequent case
-        return runs[0] or runs[1]
+    if len(runs) == 2:  # noqa: PLR2004 - the most frequent case
+        first, second = runs
+        if not first or not second:
+            return first or second
+        if "" not in first and "" not in second:
+            last, begin = first[-1], second[0]
+            if isinstance(last, str) and isinstance(begin, str):
+                return (*first[:-1], last + begin, *second[1:])
+            return first + second
     joined: list[str | Control] = []
     for run in runs:
         for piece in run:
@@ -43,7 +50,10 @@ def concat(*runs: Run) -> Run:
 
 
 class ContainerPlace(NamedTuple):
-    """A place of arrays and objects without a schema: how deep they may be, and how they are written."""
+    """A place of arrays and objects without a schema: how deep they may be, and how they are written.
+
+    `is_aside`: no keyword speaks of them, and they stand in an object that declares other properties.
+    """
 
     source: int
     entry: str
@@ -51,10 +61,7 @@ class ContainerPlace(NamedTuple):
     depth: int
     comma: str
     colon: str
-
-
-_CONTAINER_STATES = {3: 500, 2: 210, 1: 72}
-_MAX_CONTAINER_STATES = 8_000
+    is_aside: bool = False
 
 
 @dataclass
@@ -103,11 +110,14 @@ class Graph:
         Returns:
             Whether there are any.
         """
+        num_aside = len({place.target for place in self.containers if place.is_aside})
         num = len({place.target for place in self.containers})
-        fitting = (d for d, size in _CONTAINER_STATES.items() if num * size <= _MAX_CONTAINER_STATES)
-        deepest = next(fitting, 1)
+        depths = allot_depths(num - num_aside, num_aside, self.num_nodes)
         for place in self.containers:
-            dfa = containers(min(place.depth, deepest), place.comma, place.colon)
+            depth = min(place.depth, depths[place.is_aside])
+            if depth == 0:
+                continue
+            dfa = containers(depth, place.comma, place.colon)
             slot = SlotSpec(dfa, style="value", entry=place.entry)
             if slot.start >= 0:
                 self.add_slot(place.source, slot, place.target)

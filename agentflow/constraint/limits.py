@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from agentflow.constraint.collector import collector_paused
 from agentflow.errors import ConfigurationError, UnsupportedSchemaError
 
 
@@ -23,7 +24,8 @@ class CompileLimits:
         max_states: Automaton states made while compiling, intermediate ones included.
         max_alternatives: Alternatives that the logic of one (sub)schema may branch into.
         max_recursion: Times that a schema may contain itself before the recursion is cut off.
-        max_depth: Depth of values that have no schema of their own (``{}``).
+        max_depth: Depth of values that have no schema of their own (``{}``). It is lowered on its own where there are
+            many such places: see `agentflow.constraint.free.allot_depths`.
         max_schema_bytes: Size of the schema, written as JSON.
         timeout_s: Seconds of the thread's CPU time until compiling gives up.
     """
@@ -31,7 +33,7 @@ class CompileLimits:
     max_states: int = 400_000
     max_alternatives: int = 512
     max_recursion: int = 6
-    max_depth: int = 3
+    max_depth: int = 5
     max_schema_bytes: int = 4_000_000
     timeout_s: float = 20.0
 
@@ -96,7 +98,8 @@ def metered(limits: CompileLimits) -> Iterator[None]:
         return
     token = _METER.set(_Meter(limits))
     try:
-        yield
+        with collector_paused():
+            yield
     finally:
         _METER.reset(token)
 

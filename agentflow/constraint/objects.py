@@ -11,15 +11,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from agentflow.constraint import strings
-from agentflow.constraint.automaton import CharDfa, intersect, subtract
 from agentflow.constraint.formula import FALSE, TRUE, Formula, assume, units
 from agentflow.constraint.fragment import SlotSpec
 from agentflow.constraint.graph import Run, concat
-from agentflow.constraint.regex import pattern_dfa
 from agentflow.constraint.schema import Node, ObjectShape
+from agentflow.constraint.undeclared import Demand, Kind, Kinds, NameClasses
 from agentflow.constraint.values import Depth, Piece, ValueWriter
 
-_MAX_KINDS = 48
+_MAX_VARIANTS = 16
 
 
 class _State(NamedTuple):
@@ -29,15 +28,7 @@ class _State(NamedTuple):
     met: int
     is_first: bool
     is_closed: bool = False  # nothing may follow that could repeat the name of a property that is demanded
-
-
-class _Kind(NamedTuple):
-    """A kind of property that is not declared: the set of its names, and its value's node."""
-
-    names: CharDfa
-    node: Node
-    met: int
-    is_last: bool = False
+    used: int = 0  # classes that names of undeclared properties were taken from, as bits
 
 
 class ObjectWriter:
@@ -50,16 +41,24 @@ class ObjectWriter:
         self._pointer = self._tree.resources.pointer(min(node).schema) if node else ""
         self._depth = depth
         self._inner = Depth(depth.nesting + 1, depth.free, depth.seen)
+        self._aside = Depth(depth.nesting + 1, depth.free, depth.seen, is_aside=True)
         self._names = writer.printer.order(self._tree.field_order(node))
         self._allowed_names = strings.ALL
         if shape.names:
             self._allowed_names = self._tree.strings(shape.names)
-        self._demands = [*shape.some, *(frozenset({literal}) for literal in shape.some_names)]
+        self._demands = self._list_demands()
         self._fewest, self._most = self._count_bounds()
         self._pieces: dict[tuple[_State, object], Piece] = {}
         self._out: dict[_State, dict[Run, list[int]]] = {}
         self._heads: list[tuple[Run, int]] = []
         self._links: list[tuple[_State, Run, list[tuple[Run, int]]]] = []
+
+    def _list_demands(self) -> list[Demand]:
+        """Give what some property must be."""
+        tree, shape = self._tree, self._shape
+        demands = [Demand(some.names, some.node, tree.is_trivial(some.node)) for some in shape.some]
+        sets = (tree.strings(frozenset({literal})).expand() for literal in sorted(shape.some_names))
+        return [*demands, *(Demand(names, frozenset(), is_trivial=True) for names in sets)]
 
     def _count_bounds(self) -> tuple[int, int | None]:
         """Give the bounds that have to be counted; what is required anyway need not be."""
@@ -86,10 +85,8 @@ class ObjectWriter:
                 whole.add_exit((), [target])
             for run, nodes in exits.items():
                 whole.add_exit(concat(run, printer.close("}", nesting)), self._writer.join(nodes))
-        for state, exits_of in self._out.items():
-            for source, between, heads in self._links:
-                if source == state:
-                    self._writer.connect(exits_of, between, heads)
+        for state, between, heads in self._links:
+            self._writer.connect(self._out[state], between, heads)
         whole.heads += self._heads
         return whole
 
@@ -130,25 +127,14 @@ class ObjectWriter:
     def _variants(self, name: str, met: int) -> Iterator[tuple[Node, int]]:
         """Give what the value may satisfy, and the demands that are met then."""
         node = self._shape.node_of(name)
-        met |= self._met_by_name(name)
-        options = [node]
-        marks = [met]
-        for i, demand in enumerate(self._shape.some):
-            if demand.names.accepts(name) and not met >> i & 1:
-                options.append(node | demand.node)
-                marks.append(met | 1 << i)
-        for option, mark in zip(options, marks, strict=True):
+        chosen = [(node, met)]
+        for i, demand in enumerate(self._demands):
+            if demand.names.accepts(name) and not met >> i & 1 and (demand.is_trivial or len(chosen) < _MAX_VARIANTS):
+                met_too = [(option | demand.node, mark | 1 << i) for option, mark in chosen]
+                chosen = met_too if demand.is_trivial else chosen + met_too
+        for option, mark in chosen:
             if not self._tree.is_empty(option):
                 yield option, mark
-
-    def _met_by_name(self, name: str) -> int:
-        """Give the demands on names that a name meets, as bits."""
-        offset = len(self._shape.some)
-        bits = 0
-        for i, literal in enumerate(sorted(self._shape.some_names)):
-            if self._tree.strings(frozenset({literal})).accepts(name):
-                bits |= 1 << (offset + i)
-        return bits
 
     def _count(self, count: int) -> int:
         if self._most is not None:
@@ -164,51 +150,79 @@ class ObjectWriter:
 
     # ------------------------------------------------------------ other properties
 
-    def _write_others(  # noqa: C901 - one loop over states and kinds
-        self, layer: dict[_State, dict[Run, list[int]]]
-    ) -> dict[_State, dict[Run, list[int]]]:
+    def _write_others(self, layer: dict[_State, dict[Run, list[int]]]) -> dict[_State, dict[Run, list[int]]]:
         """Write properties that are not declared, in a loop.
 
-        Their names may repeat, which makes one property of two; so only one of them counts towards a lower bound.
+        Their names may repeat, which makes one property of two. So only one of them counts towards a lower bound, or
+        else those that count are taken from different classes of names.
         """
-        kinds = list(self._kinds())
+        kinds = Kinds(self._writer, self._shape, self._allowed_names, self._demands, self._pointer)
         closing: dict[_State, dict[Run, list[int]]] = {}
         for state, exits in layer.items():
             _merge(closing.setdefault(state, {}), exits)
-        if not kinds:
+        if not kinds.members:
             return closing
-        if self._fewest - 1 > len(self._names):
-            reason = "two properties that the schema does not name could have one name, and would be one"
-            self._writer.refuse("minProperties", self._pointer, reason)
-            self._fewest = len(self._names) + 1
-        todo = [state for state in closing if state.presence == TRUE and state.num_fields >= self._fewest - 1]
+        classes = self._count_by_class(kinds)
+        todo = [state for state in closing if state.presence == TRUE and (classes or self._needs_one(state))]
         self._out = closing
-        pieces: dict[tuple[_State, int], Piece] = {}
+        pieces: dict[tuple[_State, Kind], Piece] = {}
         for state in todo:
-            if not self._has_room(state) or state.is_closed:
-                continue
-            for i, kind in enumerate(kinds):
+            for kind, used in self._ways(state, kinds, classes) if self._has_room(state) else ():
                 count = self._count(state.num_fields)
-                after = _State(state.place, TRUE, count, state.met | kind.met, is_first=False, is_closed=kind.is_last)
-                if (after, i) not in pieces:
-                    pieces[after, i] = self._write_other(kind)
-                    if not pieces[after, i].is_dead:
+                met = state.met | kind.met
+                after = _State(
+                    state.place, TRUE, count, met, is_first=False, is_closed=kind.is_last,
+                    used=used if kind.is_last or count < self._fewest else 0,
+                )  # fmt: skip
+                if (after, kind) not in pieces:
+                    pieces[after, kind] = self._write_other(kind)
+                    if not pieces[after, kind].is_dead:
                         if after not in closing:
                             closing[after] = {}
                             todo.append(after)
-                        _merge(closing[after], pieces[after, i].exits)
-                piece = pieces[after, i]
-                if piece.is_dead:
-                    continue
-                printer, nesting = self._writer.printer, self._depth.nesting
-                if state.is_first:
-                    self._heads += [(concat(printer.open("{", nesting), head), target) for head, target in piece.heads]
-                self._links.append((state, printer.comma(nesting), piece.heads))
+                        _merge(closing[after], pieces[after, kind].exits)
+                self._link(state, pieces[after, kind])
         return closing
 
-    def _write_other(self, kind: _Kind) -> Piece:
+    def _link(self, state: _State, piece: Piece) -> None:
+        """Lead from a state into an undeclared property."""
+        printer, nesting = self._writer.printer, self._depth.nesting
+        if piece.is_dead:
+            return
+        if state.is_first:
+            self._heads += [(concat(printer.open("{", nesting), head), target) for head, target in piece.heads]
+        self._links.append((state, printer.comma(nesting), piece.heads))
+
+    def _needs_one(self, state: _State) -> bool:
+        return state.num_fields >= self._fewest - 1
+
+    def _count_by_class(self, kinds: Kinds) -> NameClasses | None:
+        """Give classes of names where several undeclared properties have to be counted."""
+        if self._fewest - 1 <= len(self._names):
+            return None
+        classes = kinds.classes_for(self._fewest) if not kinds.has_last else None
+        if classes is None:
+            reason = "two properties that the schema does not name could have one name, and would be one"
+            self._writer.refuse("minProperties", self._pointer, reason)
+            self._fewest = len(self._names) + 1
+        return classes
+
+    def _ways(self, state: _State, kinds: Kinds, classes: NameClasses | None) -> Iterator[tuple[Kind, int]]:
+        """Give the kinds of property that may come next, and the classes that are used then."""
+        for kind in kinds.members:
+            if kind.is_last:
+                yield from kinds.demanded(kind, state.met, state.used, is_closed=state.is_closed)
+            elif state.is_closed:
+                continue
+            elif classes is None or state.num_fields >= self._fewest or (self._needs_one(state) and not state.used):
+                yield kind, 0
+            else:
+                yield from ((part, state.used | bit) for part, bit in classes.fresh(kind, state.used))
+
+    def _write_other(self, kind: Kind) -> Piece:
         """Write a key that is not known beforehand, and its value."""
-        value = self._writer.write(kind.node, self._inner)
+        is_aside = bool(self._names) and not kind.node
+        value = self._writer.write(kind.node, self._aside if is_aside else self._inner)
         if value.is_dead:
             return Piece()
         graph, printer = self._writer.graph, self._writer.printer
@@ -217,54 +231,6 @@ class ObjectWriter:
         graph.add_slot(begin, SlotSpec(kind.names, 1, None, printer.style, declared), end)
         self._writer.connect({printer.key_quote: [end]}, printer.colon, value.heads)
         return Piece([(printer.key_quote, begin)], value.exits)
-
-    def _kinds(self) -> Iterator[_Kind]:
-        """Give the kinds of undeclared properties: one for each set of patterns that a name may match."""
-        patterns = list(dict(self._shape.matched)) + [p for _, ps, _ in self._shape.others for p in ps]
-        cells: list[tuple[CharDfa, set[str]]] = [(self._free_names(), set())]
-        for pattern in dict.fromkeys(patterns):  # a name that matches under one reading of it only is not used
-            split = [(intersect(names, pattern_dfa(pattern)), subset | {pattern}) for names, subset in cells]
-            split += [(subtract(names, pattern_dfa(pattern, is_wide=True)), subset) for names, subset in cells]
-            cells = [cell for cell in split if not cell[0].is_empty]
-            if len(cells) > _MAX_KINDS:
-                reason = f"its patterns overlap in more than {_MAX_KINDS} ways"
-                self._writer.refuse("patternProperties", self._pointer, reason)
-                yield _Kind(self._free_names(), frozenset(), 0)
-                return
-        for names, subset in cells:
-            node = self._node_of_kind(subset)
-            if not names.is_empty and not self._tree.is_empty(node):
-                yield from self._kinds_by_demand(names, node)
-
-    def _kinds_by_demand(self, names: CharDfa, node: Node) -> Iterator[_Kind]:
-        """Split a kind where it can meet a demand for some property."""
-        yield _Kind(names, node, 0)
-        for i, demand in enumerate(self._shape.some):
-            inside = intersect(names, demand.names)
-            both = node | demand.node
-            if not inside.is_empty and not self._tree.is_empty(both):
-                is_last = not self._tree.is_trivial(demand.node)  # a repeated name would replace the value
-                if is_last and len(self._demands) > 1:
-                    reason = "it demands several undeclared properties with certain values, and names may repeat"
-                    self._writer.refuse("not", self._pointer, reason)
-                yield _Kind(inside, both, 1 << i, is_last)
-        offset = len(self._shape.some)
-        for i, literal in enumerate(sorted(self._shape.some_names)):
-            inside = intersect(names, self._tree.strings(frozenset({literal})).expand())
-            if not inside.is_empty:
-                yield _Kind(inside, node, 1 << (offset + i))
-
-    def _free_names(self) -> CharDfa:
-        names = self._allowed_names.expand()
-        safe = self._writer.printer.free_keys
-        return names if safe is None else intersect(names, safe)
-
-    def _node_of_kind(self, subset: set[str]) -> Node:
-        found = {literal for pattern, literal in self._shape.matched if pattern in subset}
-        for _, patterns, literal in self._shape.others:
-            if not subset.intersection(patterns):
-                found.add(literal)
-        return frozenset(found)
 
 
 def _merge(into: dict[Run, list[int]], exits: dict[Run, list[int]]) -> None:

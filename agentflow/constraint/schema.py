@@ -26,6 +26,7 @@ from agentflow.constraint.formula import (
     either,
     units,
 )
+from agentflow.constraint.grounded import KEYWORD as GROUNDED_KEYWORD
 from agentflow.constraint.keywords import Keywords
 from agentflow.constraint.limits import check_time, num_states_left, restore_states
 from agentflow.constraint.reader import TYPES, Ask
@@ -64,6 +65,7 @@ class SchemaTree:
         self._simple: dict[Node, Node] = {}
         self._num_comparisons = 0
         self._orders: dict[Node, list[str]] = {}
+        self.recursive: set[Node] = set()  # nodes that were found within themselves
         self.root: Node = frozenset({Literal(self.resources.root, True)})
 
     # ------------------------------------------------------------ formulas
@@ -111,34 +113,47 @@ class SchemaTree:
         key = (node, kind)
         if key not in self._nodes:
             parts = [self.formula(literal, kind) for literal in sorted(node)]
-            self._nodes[key] = self._resolve(both(parts), kind)
+            self._nodes[key] = self._resolve(both(parts), kind, frozenset())
         return self._nodes[key]
 
-    def _resolve(self, formula: Formula, kind: str) -> Formula:
-        """Write ``oneOf`` as alternatives that exclude each other where they overlap."""
+    def _resolve(self, formula: Formula, kind: str, required: frozenset[str]) -> Formula:
+        """Write ``oneOf`` as alternatives that exclude each other where they overlap; `required` are sure to be."""
         if isinstance(formula, Atom):
             if formula.kind != "one":
                 return formula
             _, options, is_positive = formula.payload
-            resolved = self._one(options, kind) if is_positive else self._not_one(options, kind)
-            return self._resolve(resolved, kind)
-        parts = [self._resolve(part, kind) for part in formula.parts]
+            resolved = self._one(options, kind, required) if is_positive else self._not_one(options, kind)
+            return self._resolve(resolved, kind, required)
+        if isinstance(formula, And):
+            atoms = (part.payload for part in formula.parts if isinstance(part, Atom) and part.kind == "has")
+            required |= {name for name, is_present in atoms if is_present}
+        parts = [self._resolve(part, kind, required) for part in formula.parts]
         return both(parts) if isinstance(formula, And) else either(parts)
 
-    def _one(self, options: tuple[Literal, ...], kind: str) -> Formula:
+    def _one(self, options: tuple[Literal, ...], kind: str, required: frozenset[str]) -> Formula:
         chosen = []
         for option in options:
             formula = self.formula(option, kind)
             if formula != FALSE:
-                chosen.append(both([formula, self._exclude(option, options, kind)]))
+                chosen.append(both([formula, self._exclude(option, options, kind, required)]))
         return either(chosen)
 
-    def _exclude(self, option: Literal, options: tuple[Literal, ...], kind: str) -> Formula:
+    def _exclude(
+        self, option: Literal, options: tuple[Literal, ...], kind: str, required: frozenset[str] = frozenset()
+    ) -> Formula:
         """Say that no other option holds where one does; one that is listed twice is never the only one."""
         if options.count(option) > 1:
             return FALSE
-        others = (o for o in options if o != option and not self._are_disjoint(option, o, kind))
-        return both(self.formula(o.negate(), kind) for o in others)
+        others = (o for o in options if o != option and not self._differ_in_field(option, o, kind, required))
+        return both(self.formula(o.negate(), kind) for o in others if not self._are_disjoint(option, o, kind))
+
+    def _differ_in_field(self, a: Literal, b: Literal, kind: str, required: frozenset[str]) -> bool:
+        """Say whether no value of a property that is there in any case suits both."""
+        if kind != "object" or not required:
+            return False
+        fields, others = _fields_of(self.formula(a, kind)), _fields_of(self.formula(b, kind))
+        shared = sorted(required & fields.keys() & others.keys())
+        return any(self.is_empty(fields[name] | others[name], 1) for name in shared)
 
     def _not_one(self, options: tuple[Literal, ...], kind: str) -> Formula:
         none = both(self.formula(option.negate(), kind) for option in options)
@@ -248,11 +263,19 @@ class SchemaTree:
         return all(self.node_formula(node, kind) == TRUE for kind in TYPES)
 
     def simplify(self, node: Node) -> Node:
-        """Drop literals that say nothing."""
+        """Drop literals that say nothing, and take those that only refer to others for these."""
         if node not in self._simple:
             kept = (lit for lit in node if any(self.formula(lit, kind) != TRUE for kind in TYPES))
-            self._simple[node] = frozenset(kept)
+            self._simple[node] = frozenset(self._target(lit) for lit in kept)
         return self._simple[node]
+
+    def _target(self, literal: Literal) -> Literal:
+        """Follow references, so that a schema is one and the same wherever it is referred to."""
+        schema = self.resources.contents(literal.schema)
+        is_reference = isinstance(schema, Mapping) and self._keywords.names(schema) == ["$ref"]
+        if not is_reference or GROUNDED_KEYWORD in schema:
+            return literal
+        return self._target(Literal(self.resources.refer(literal.schema, schema["$ref"]), literal.is_positive))
 
     def field_order(self, node: Node) -> list[str]:
         """Give the names that a node speaks of, in the order in which its schemas name them."""
@@ -322,6 +345,16 @@ class SchemaTree:
             self._shapes[key] = [object_shape(atoms) for atoms in found]
         shapes: list[ObjectShape] = self._shapes[key]
         return shapes
+
+
+def _fields_of(formula: Formula) -> dict[str, Node]:
+    """Give what a formula demands of declared properties in any case."""
+    found: dict[str, Node] = {}
+    for part in formula.parts if isinstance(formula, And) else (formula,):
+        if isinstance(part, Atom) and part.kind == "fields":
+            for name, literal in part.payload[0]:
+                found[name] = found.get(name, frozenset()) | {literal}
+    return found
 
 
 def _widen(formula: Formula, ask: Ask, kind: str) -> Formula:

@@ -43,6 +43,7 @@ class Trees:
             else:
                 self._are_lent = False  # such trees note what they leave out while they are read
             self._trees[key] = tree or SchemaTree(schema, unchecked=unchecked, is_strict=is_strict)
+            self._trees[key].recursive.clear()
         return self._trees[key]
 
     def give_back(self) -> None:

@@ -19,6 +19,7 @@ from agentflow.constraint.graph import ContainerPlace, Graph, Run, concat
 from agentflow.constraint.grounded import KEYWORD as GROUNDED_KEYWORD
 from agentflow.constraint.grounded import Span, read_span
 from agentflow.constraint.grounding import Grounding, SpanSpec
+from agentflow.constraint.limits import current
 from agentflow.constraint.numbers import number_text
 from agentflow.constraint.printers import Printer
 from agentflow.constraint.schema import Node, SchemaTree
@@ -73,11 +74,13 @@ class Depth:
         nesting: Brackets around it.
         free: Values without a schema around it.
         seen: Nodes around it.
+        is_aside: Whether no keyword speaks of it, in an object that declares other properties.
     """
 
     nesting: int = 0
     free: int = 0
     seen: tuple[Node, ...] = ()
+    is_aside: bool = False
 
 
 class ValueWriter:
@@ -93,6 +96,7 @@ class ValueWriter:
         max_recursion: int = 3,
         max_depth: int = 2,
         max_nodes: int | None = None,
+        max_cycles: int | None = None,
         unchecked: list[tuple[str, str]] | None = None,
         has_containers: bool = False,
     ) -> None:
@@ -105,6 +109,7 @@ class ValueWriter:
         self._max_recursion = max_recursion
         self._max_depth = max_depth
         self._max_nodes = max_nodes
+        self._max_cycles = max_cycles
         self._has_containers = has_containers and printer.has_bounded_layout and grounding is None
         self.is_cut = False
         self.num_slot_states = 0
@@ -125,7 +130,7 @@ class ValueWriter:
         node = self.tree.simplify(node)
         piece = self._write_scalars(node)
         if not node and self._has_containers:
-            self._write_containers(piece, self._max_depth - depth.free)
+            self._write_containers(piece, depth)
             return piece
         inner = self._enter(node, depth)
         if inner is not None:
@@ -137,18 +142,17 @@ class ValueWriter:
             self._join_heads(piece)
         return piece
 
-    def _write_containers(self, piece: Piece, depth: int) -> None:
+    def _write_containers(self, piece: Piece, depth: Depth) -> None:
         """Write arrays and objects of any content; those that are not empty become slots."""
         for empty in ("{}", "[]"):
             self._add_literal(piece, (empty,))
-        if depth <= 0:
-            return
         end = self.add_node()
         comma, colon = "".join(map(str, self.printer.comma(0))), "".join(map(str, self.printer.colon))
         for entry in ENTRIES:
             begin = self.add_node()
             piece.heads.append(((entry,), begin))
-            self.graph.containers.append(ContainerPlace(begin, entry, end, depth, comma, colon))
+            place = ContainerPlace(begin, entry, end, current().max_depth, comma, colon, is_aside=depth.is_aside)
+            self.graph.containers.append(place)
         piece.add_exit((), [end])
 
     def _enter(self, node: Node, depth: Depth) -> Depth | None:
@@ -157,10 +161,19 @@ class ValueWriter:
             if depth.free >= self._max_depth:
                 return None
             return Depth(depth.nesting, depth.free + 1, depth.seen)
-        if depth.seen.count(node) > self._max_recursion:
+        if node in depth.seen:
+            self.tree.recursive.update(depth.seen[depth.seen.index(node) :])
+        if depth.seen.count(node) > self._max_recursion or self._is_too_deep(node, depth):
             self.is_cut = True
             return None
         return Depth(depth.nesting, depth.free, (*depth.seen, node))
+
+    def _is_too_deep(self, node: Node, depth: Depth) -> bool:
+        """Say whether too many of the nodes around stand within themselves, one through another."""
+        recursive = self.tree.recursive
+        if self._max_cycles is None or node not in recursive:
+            return False
+        return sum(other in recursive for other in depth.seen) >= self._max_cycles
 
     def _write_array(self, shape: ArrayShape, depth: Depth) -> Piece:
         from agentflow.constraint.arrays import ArrayWriter

