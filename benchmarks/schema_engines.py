@@ -36,14 +36,20 @@ class Engine(Protocol):
 
 
 class AgentflowEngine:
-    """This project's engine."""
+    """This project's engine.
 
-    def __init__(self, tokenizer: Any, num_positions: int) -> None:
+    With `on_unsupported` ``"check"`` it leaves what it cannot express to the check that generation makes after
+    decoding: an instance counts as accepted when the automaton and the check take it, and a draw that fails the check
+    is drawn again, as often as `agentflow.Model` does.
+    """
+
+    def __init__(self, tokenizer: Any, num_positions: int, on_unsupported: str = "raise") -> None:
         from agentflow.constraint import Vocabulary
 
         self.vocabulary = Vocabulary.from_tokenizer(tokenizer)
         self.vocabulary.prepare()
         self.num_positions = num_positions
+        self.on_unsupported: Any = on_unsupported
 
     def compile(self, schema: Any) -> Matcher:
         """Make the grammar and the token automaton, past the cache."""
@@ -51,13 +57,14 @@ class AgentflowEngine:
         from agentflow.errors import SchemaError, UnsatisfiableSchemaError
 
         try:
-            constraint = compile_constraint(json_grammar(schema), self.vocabulary)
+            grammar = json_grammar(schema, on_unsupported=self.on_unsupported)
+            constraint = compile_constraint(grammar, self.vocabulary)
         except UnsatisfiableSchemaError:
             return NothingMatcher()
         except SchemaError as error:
             keyword = getattr(error, "keyword", type(error).__name__)
             raise Refused(f"{keyword}: {str(error.message)[:240]}") from error
-        return AgentflowMatcher(constraint, self.num_positions)
+        return AgentflowMatcher(constraint, self.num_positions, schema if grammar.unchecked else None)
 
 
 class NothingMatcher:
@@ -70,15 +77,22 @@ class NothingMatcher:
 
 
 class AgentflowMatcher:
-    """A compiled constraint."""
+    """A compiled constraint; `checked` is the schema that outputs are held to after decoding, or ``None``."""
 
-    def __init__(self, constraint: Any, num_positions: int) -> None:
+    def __init__(self, constraint: Any, num_positions: int, checked: Any = None) -> None:
         self.constraint = constraint
         self.num_positions = num_positions
+        self.checked = checked
+
+    def passes(self, text: str) -> bool:
+        """Say whether an output passes the check after decoding."""
+        from agentflow.constraint.judge import find_problem
+
+        return self.checked is None or find_problem(json.loads(text), self.checked) is None
 
     def accepts(self, text: str) -> bool:
         """Find tokens that the automaton takes and that spell the text."""
-        return self.constraint.find_tokens(text.encode()) is not None
+        return self.constraint.find_tokens(text.encode()) is not None and self.passes(text)
 
     def draw(self, generator: np.random.Generator) -> tuple[str | None, float]:
         """Draw one output under random class sums; give its text and the milliseconds of the posterior."""
@@ -220,7 +234,7 @@ class _RegexMatcher:
         return self._pattern.fullmatch(text) is not None
 
 
-def make_engine(name: str, tokenizer: Any, num_positions: int) -> Engine:
+def make_engine(name: str, tokenizer: Any, num_positions: int, on_unsupported: str = "raise") -> Engine:
     """Build an engine.
 
     Raises:
@@ -228,7 +242,7 @@ def make_engine(name: str, tokenizer: Any, num_positions: int) -> Engine:
     """
     try:
         if name == "agentflow":
-            return AgentflowEngine(tokenizer, num_positions)
+            return AgentflowEngine(tokenizer, num_positions, on_unsupported)
         if name.startswith("llguidance"):
             return LlguidanceEngine(tokenizer, is_lenient=name.endswith("lenient"))
         return XgrammarEngine(tokenizer) if name == "xgrammar" else OutlinesEngine(tokenizer)

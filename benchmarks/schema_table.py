@@ -28,6 +28,8 @@ so compare columns rather than quote them.
   order of the schema. All engines read the same text.
 - *invalid draws*: strings drawn from the compiled automaton under random logits that `jsonschema`, with format checks,
   rejected.
+- *agentflow-check* is `on_unsupported="check"`: what the automaton cannot express is checked after decoding. An
+  instance is accepted when both take it; a draw that fails the check is drawn again, at most twice, and then given up.
 - llguidance reads `oneOf` as `anyOf` where it cannot tell options apart (`coerce_one_of`); *lenient* also ignores the
   keywords and formats that it does not know. Without `coerce_one_of` it refuses more and accepts fewer invalid ones.
 - Where an engine did not run on the whole file, all stand on every n-th schema of it: `--limit 240 --shard 3/4`

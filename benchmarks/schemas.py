@@ -9,6 +9,8 @@ text. For agentflow, strings are also drawn under random logits and judged by `j
 thread, times are CPU times; prints a table and one line of JSON. A schema that takes longer than ``--timeout-s`` counts
 as refused. With ``--log FILE`` every finished schema is written down, and a later call goes on where one stopped
 (``--budget-s``); ``--shard i/n`` lets several calls share the work. ``--engine all`` runs one engine after the other.
+``--on-unsupported check`` lets agentflow leave what it cannot express to a check after decoding, with redraws; that
+is reported as an engine of its own, ``agentflow-check``.
 """
 
 from __future__ import annotations
@@ -32,11 +34,13 @@ import numpy as np
 import torch
 from schema_engines import ENGINES, AgentflowMatcher, Engine, Refused, make_engine
 
+NUM_RETRIES = 2
+"""Tries of `agentflow.Model` after the first, when an answer fails the check after decoding."""
 Record = dict[str, Any]
 """What came out for one schema: ``id``, ``family``, ``reason`` or times, ``counts``, ``notes``."""
 COUNTS = (
     "valid_accepted", "valid_rejected", "invalid_rejected", "invalid_accepted", "draws", "invalid_draws",
-    "unfinished_draws", "unwritable",
+    "unfinished_draws", "redraws", "given_up_draws", "unwritable",
 )  # fmt: skip
 
 
@@ -81,8 +85,13 @@ def draw_outputs(matcher: AgentflowMatcher, schema: Any, record: Record, options
     for _ in range(options.draws):
         text, duration_ms = matcher.draw(generator)
         record["canvas_ms"].append(duration_ms)
-        if text is None:
-            record["counts"]["unfinished_draws"] += 1
+        for _ in range(NUM_RETRIES):
+            if text is None or matcher.passes(text):
+                break
+            record["counts"]["redraws"] += 1
+            text, _ = matcher.draw(generator)
+        if text is None or not matcher.passes(text):
+            record["counts"]["unfinished_draws" if text is None else "given_up_draws"] += 1
             continue
         record["counts"]["draws"] += 1
         try:
@@ -164,7 +173,7 @@ def run_engine(name: str, entries: list[dict[str, Any]], options: argparse.Names
         started = time.monotonic()
         tokenizer = load_tokenizer(options.tokenizer)
         begin = time.process_time()
-        engine = make_engine(name, tokenizer, options.positions)
+        engine = make_engine(options.engine, tokenizer, options.positions, options.on_unsupported)
         header = header or {"prepare_s": round(time.process_time() - begin, 2)}
         with suppress(Refused):
             engine.compile({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "number"}}})
@@ -302,6 +311,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="MaskBench-format file, one schema per line")
     parser.add_argument("--engine", choices=(*ENGINES, "all"), default="agentflow")
+    parser.add_argument(
+        "--on-unsupported", choices=("raise", "check"), default="raise", help="what to do with inexpressible keywords"
+    )
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder with tokenizer.json")
     parser.add_argument("--json", type=Path, help="where to write the result")
     parser.add_argument("--log", type=Path, help="folder in which finished schemas are noted, so that a run can go on")
@@ -326,7 +338,8 @@ def main() -> None:
     entries = [json.loads(line) for line in options.data.read_text().splitlines()]
     if options.limit:
         entries = entries[:: max(1, len(entries) // options.limit)][: options.limit]
-    result = run_engine(options.engine, entries, options)
+    is_checking = options.engine == "agentflow" and options.on_unsupported == "check"
+    result = run_engine("agentflow-check" if is_checking else options.engine, entries, options)
     if result is None:
         return
     if options.json:
