@@ -197,12 +197,10 @@ class Vocabulary:
     def _encode(self, text: str) -> tuple[int, ...] | None:
         if self._encoder is not None:
             ids = tuple(self._encoder(text))
-            if b"".join(self._spell(i) for i in ids) == text.encode():
+            spelt = b"".join([self.token_bytes[i] or b"\xff" for i in ids])
+            if spelt == text.encode() and self.end_ids.isdisjoint(ids):
                 return ids
         return self._encode_longest(text.encode())
-
-    def _spell(self, token: int) -> bytes:
-        return b"\xff" if token in self.end_ids else self.token_bytes[token] or b"\xff"
 
     def _encode_longest(self, data: bytes) -> tuple[int, ...] | None:
         """Take the longest token each time, going back where that ends nowhere."""
