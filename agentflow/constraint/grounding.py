@@ -218,15 +218,18 @@ class SpanNfa:
 
     def _add_path(self, source: int, text: str, target: int | None) -> None:
         """Spell `text` from `source`; without a target it ends in a state of its own that accepts."""
-        tokens = self._encode(escape(text, self._style))  # type: ignore[operator]  # a callable, kept untyped for speed
-        for token in tokens[:-1]:
-            state = self._add_state()
-            self.edges[source].setdefault(token, []).append(state)
-            source = state
+        edges = self.edges
+        *tokens, last = self._encode(escape(text, self._style))  # type: ignore[operator]  # a callable, untyped for speed
+        if tokens:
+            spend(len(tokens))
+            for token in tokens:
+                edges[source].setdefault(token, []).append(len(edges))
+                source = len(edges)
+                edges.append({})
         if target is None:
             target = self._add_state()
             self.accepting.add(target)
-        self.edges[source].setdefault(tokens[-1], []).append(target)
+        edges[source].setdefault(last, []).append(target)
 
 
 def determinise_spans(nfa: SpanNfa) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -42,7 +42,7 @@ class ByteDfa(NamedTuple):
 
 def escape(text: str, style: Style) -> str:
     """Spell a string in a style."""
-    if style != "json":
+    if style != "json" or (text.isprintable() and '"' not in text and "\\" not in text):
         return text
     return "".join(_escape_code(ord(c)).decode() if ord(c) < 32 or c in '"\\' else c for c in text)  # noqa: PLR2004
 
