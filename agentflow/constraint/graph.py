@@ -100,6 +100,14 @@ class Graph:
         else:
             self.jumps[source].append(target)
 
+    def add_runs(self, source: int, ways: list[tuple[Run, int]]) -> None:
+        """Add several literals, each with the node behind it."""
+        if all(run for run, _ in ways):
+            self.runs[source] += ways
+            return
+        for run, target in ways:
+            self.add_run(source, run, target)
+
     def add_slot(self, source: int, slot: Slot, target: int) -> None:
         """Add a slot."""
         self.slots[source].append((slot, target))

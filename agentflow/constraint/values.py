@@ -304,11 +304,11 @@ class ValueWriter:
 
     def connect(self, exits: dict[Run, list[int]], between: Run, heads: Iterable[tuple[Run, int]]) -> None:
         """Lead ways out over a literal into ways in."""
-        heads = list(heads)
+        following = [(concat(between, head), target) for head, target in heads]
         for run, nodes in exits.items():
+            ways = [(concat(run, literal), target) for literal, target in following]
             for node in self.join(nodes):
-                for head, target in heads:
-                    self.graph.add_run(node, concat(run, between, head), target)
+                self.graph.add_runs(node, ways)
 
     def join(self, nodes: list[int]) -> list[int]:
         """Give few nodes for many."""
