@@ -23,6 +23,8 @@ from agentflow.constraint.vocabulary import Vocabulary
 
 _MAX_FINE_LEVELS = 48
 _COARSE = 16
+_MAX_SIDE_BY_SIDE = 31  # bits of a label
+_TOO_MANY = 10**9
 _MAX_UNIT_LENGTH = 4096
 
 
@@ -31,6 +33,8 @@ def slot_fragment(specs: tuple[SlotSpec | SpanSpec, ...], vocabulary: Vocabulary
     key = tuple(spec.key for spec in specs)
     fragment: Fragment | None = vocabulary.fragments.get(key)
     if fragment is None:
+        if len(specs) > _MAX_SIDE_BY_SIDE:
+            spend(_TOO_MANY)
         fragment = vocabulary.fragments[key] = _make(specs, vocabulary)
     return fragment
 

@@ -113,20 +113,22 @@ class Kinds:
         """Whether a demand can be met by a value."""
         return any(kind.is_last for kind in self.members)
 
-    def classes_for(self, num: int) -> NameClasses | None:
+    def classes_for(self, num: int, most: int = _MAX_CLASSES) -> NameClasses | None:
         """Give classes of names for `num` properties that all differ; ``None``: there are too few of them.
 
-        With few properties there are more classes than needed, and any of them may come first.
+        With few properties there are more classes than needed, up to `most`, and any of them may come first.
         """
         if num > _MAX_COUNTED:
             return None
-        fitting = (k for k in range(_MAX_CLASSES, num - 1, -1) if sum(comb(k, j) for j in range(num)) <= _MAX_SETS)
-        num_classes = next(fitting, num)
+        fitting = (k for k in range(max(most, num), num - 1, -1) if sum(comb(k, j) for j in range(num)) <= _MAX_SETS)
+        num_classes = next(fitting, None)
+        is_ordered = num_classes is None
+        num_classes = num_classes or num
         for sets in (_by_character(num_classes, "^(?:{})"), _by_character(num_classes, "(?:{})$")):
             members = [kind.names for kind in self.members]
             alive = [part for part in sets if any(not intersect(names, part).is_empty for names in members)]
             if len(alive) >= num:
-                return NameClasses(alive, is_ordered=num_classes == num)
+                return NameClasses(alive, is_ordered=is_ordered)
         return None
 
     def demanded(self, kind: Kind, met: int, used: int, *, is_closed: bool) -> Iterator[tuple[Kind, int]]:
@@ -142,7 +144,7 @@ class Kinds:
             yield kind, 0
             return
         if self._classes is None:
-            self._classes = self.classes_for(self._hard.bit_count())
+            self._classes = self.classes_for(self._hard.bit_count(), 0)
         if self._classes is None:
             reason = "it demands several undeclared properties with certain values, and names may repeat"
             self._writer.refuse("not", self._pointer, reason)

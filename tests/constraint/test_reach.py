@@ -13,6 +13,7 @@ from agentflow.constraint.canonical import canonical_text
 from agentflow.constraint.fragment import SlotSpec
 from agentflow.constraint.free import DEEPEST, allot_depths, containers
 from agentflow.constraint.strings import ALL
+from agentflow.errors import UnsupportedSchemaError
 
 NODES = {f"n{i}": {"type": "object", "properties": {f"{k}{i}": {"$ref": f"#/$defs/n{k}"} for k in range(12)}}
          for i in range(12)}  # fmt: skip
@@ -70,6 +71,14 @@ def test_many_names_can_be_demanded_where_few_classes_are_left(vocabulary):
     assert takes(schema, '{"keya":null,"keyb":null}', vocabulary)
     assert takes(schema, '{"keyb":null,"keya":null}', vocabulary)
     assert not takes(schema, '{"keya":null,"keya":null}', vocabulary)
+
+
+def test_too_many_slots_at_one_place_are_refused(vocabulary):
+    """More sets than a state's label has bits end in a refusal, not in an overflow."""
+    names = [f"^{chr(97 + i % 26)}{i}" for i in range(40)]
+    schema = {**CLOSED, "patternProperties": {name: {"const": i} for i, name in enumerate(names)}}
+    with pytest.raises(UnsupportedSchemaError):
+        compile_constraint(json_grammar(schema), vocabulary)
 
 
 @pytest.mark.slow
