@@ -15,6 +15,7 @@ from typing import Any
 
 HEAD = (
     "engine", "compiled", "valid accepted", "invalid accepted", "invalid draws", "compile p50 / p95 / max, ms",
+    "canvas p50 / p90, ms",
 )  # fmt: skip
 INTRO = """# Real schemas: what is taken, what is accepted, how long it takes
 
@@ -32,8 +33,11 @@ so compare columns rather than quote them.
   instance is accepted when both take it; a draw that fails the check is drawn again, at most twice, and then given up.
 - llguidance reads `oneOf` as `anyOf` where it cannot tell options apart (`coerce_one_of`); *lenient* also ignores the
   keywords and formats that it does not know. Without `coerce_one_of` it refuses more and accepts fewer invalid ones.
+- *canvas*: the posterior of 256 positions under random class sums: messages both ways, marginals, one draw; averaged
+  over repeats.
 - Where an engine did not run on the whole file, all stand on every n-th schema of it: `--limit 240 --shard 3/4`
-  takes every twentieth.
+  takes every twentieth, `--limit 24` every fiftieth. With the `--log` of a full run, `--limit 24 --json OUT` sums up
+  those schemas of it without running them again.
 """
 
 
@@ -50,6 +54,7 @@ def row_of(result: dict[str, Any]) -> list[str]:
         f"{row['invalid_accepted']} of {invalid} ({row['invalid_accepted'] / max(1, invalid):.1%})",
         f"{row['invalid_draws']} of {row['draws']}" if row["draws"] else "-",
         times,
+        f"{row['canvas_ms_p50']:.3g} / {row['canvas_ms_p90']:.3g}" if row["draws"] else "-",
     ]
 
 

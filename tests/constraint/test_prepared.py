@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agentflow.constraint import Vocabulary, compile_constraint, json_grammar, prepared
+from agentflow.constraint.lift import exit_tokens, exits_key
 from agentflow.constraint.vocabulary import Trie
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}, "required": ["a"]}
@@ -39,6 +40,8 @@ def test_prepared_again(folder: Path) -> None:
     assert path.stat().st_mtime_ns == written
     for part, other in zip(first.trie, second.trie, strict=True):
         np.testing.assert_array_equal(part, other)
+    for style in ("json", "raw", "value"):
+        assert second.fragments.get(exits_key(style)) == exit_tokens(first, style)
     a, b = (compile_constraint(json_grammar(SCHEMA), vocabulary) for vocabulary in (first, second))
     np.testing.assert_array_equal(a.edge_target, b.edge_target)
     np.testing.assert_array_equal(a.token_atom, b.token_atom)
