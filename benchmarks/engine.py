@@ -339,6 +339,7 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--turns", type=int, default=16, help="turns a run, at least one an agent")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch; one is steadier for small networks")
+    parser.add_argument("--dtype", help="float32 or bfloat16; see `load_model`")
     parser.add_argument("--fresh", action="store_true", help="other tools in every request")
     parser.add_argument("--max-seconds", type=float, default=450, help="leave out what is not begun then")
     parser.add_argument("--json", type=Path)
@@ -362,7 +363,7 @@ def main() -> None:
     machine = this_machine()
     print(f"{machine}\n{', '.join(f'{name} {number}' for name, number in machine.versions.items())}")
     print(f"model {options.model}, {options.repeats} repeats, {options.threads} thread(s) of torch, seeds from 0")
-    checkpoint = load_checkpoint(options.model)
+    checkpoint = load_checkpoint(options.model, dtype=options.dtype)
     agents = sorted((int(number) for number in options.agents.split(",")), key=lambda n: (n not in (1, 16), n))
     cases = [(mode, n) for n in agents for mode in options.modes.split(",") if _applies(mode, n)]
     prefix, roofline = measure_prefix(checkpoint, num_repeats=options.repeats), measure_roofline(checkpoint)
@@ -376,6 +377,7 @@ def main() -> None:
         "machine": dataclasses.asdict(machine),
         "command": shlex.join(["python", *sys.argv]),
         "num_threads": options.threads,
+        "dtype": options.dtype or "default",
         "rows": rows,
         "ratios": ratios(rows),
         "prefix": prefix,
