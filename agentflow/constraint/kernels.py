@@ -6,7 +6,6 @@ the dead state steps over a whole subtree.
 """
 
 # mypy: disable-error-code=untyped-decorator
-# ruff: noqa: C901, PLR0912 - numba compiles functions of positional arrays
 from __future__ import annotations
 
 from functools import lru_cache
@@ -73,6 +72,34 @@ def mix(a: Any, b: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def number_used(numbers: Any, num: Any, num_kept: Any) -> Any:
+    """Renumber in place so that no number is left out, in the same order; give where each occurs first.
+
+    Args:
+        numbers: ``(N,)`` int32, below `num`.
+        num: How many numbers there are, unused ones among them.
+        num_kept: The first so many keep theirs, used or not.
+
+    Returns:
+        ``(K,)`` int32, the first place of each number that is left; -1 for one that is kept and not used.
+    """
+    first = np.full(num, -1, np.int32)
+    for v in range(len(numbers) - 1, -1, -1):
+        first[numbers[v]] = v
+    rank = np.arange(num).astype(np.int32)
+    num_used = num_kept
+    for k in range(num_kept, num):
+        if first[k] >= 0:
+            rank[k] = num_used
+            first[num_used] = first[k]
+            num_used += 1
+    if num_used < num:
+        for v in range(len(numbers)):
+            numbers[v] = rank[numbers[v]]
+    return first[:num_used].copy()
+
+
+@njit(cache=True, nogil=True)
 def split_blocks(blocks: Any, num_blocks: Any, tokens: Any, cells: Any) -> Any:
     """Refine a partition of the tokens by cells.
 
@@ -121,20 +148,7 @@ def split_blocks(blocks: Any, num_blocks: Any, tokens: Any, cells: Any) -> Any:
                     keys[slot] = pairs[k]
                     values[slot] = num_blocks + k
         refined[token] = last_value
-    first = np.full(num, -1, np.int32)
-    for v in range(len(refined) - 1, -1, -1):
-        first[refined[v]] = v
-    rank = np.zeros(num, np.int32)
-    num_used = 0
-    for k in range(num):
-        if first[k] >= 0:
-            rank[k] = num_used
-            first[num_used] = first[k]
-            num_used += 1
-    if num_used < num:
-        for v in range(len(refined)):
-            refined[v] = rank[refined[v]]
-    return refined, first[:num_used].copy()
+    return refined, number_used(refined, num, 0)
 
 
 @njit(cache=True, nogil=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from agentflow.constraint.kernels import build_trie, mix
+from agentflow.constraint.kernels import build_trie, mix, number_used
 
 
 @njit(cache=True, nogil=True)
@@ -150,21 +150,9 @@ def number_cells(function_of: Any, cell_of: Any, tokens: Any, token_cells: Any, 
         cells[v] = cell_of[function_of[v]]
     for k in range(len(tokens)):
         cells[tokens[k]] = token_cells[k]
-    first = np.full(num_cells, -1, np.int32)
-    for v in range(len(cells) - 1, -1, -1):
-        first[cells[v]] = v
+    first = number_used(cells, num_cells, 1)
     first[0] = -1
-    rank = np.zeros(num_cells, np.int32)
-    num = np.int32(1)
-    for cell in range(1, num_cells):
-        if first[cell] >= 0:
-            rank[cell] = num
-            first[num] = first[cell]
-            num += np.int32(1)
-    if num < num_cells:
-        for v in range(len(cells)):
-            cells[v] = rank[cells[v]]
-    return cells, first[:num].copy()
+    return cells, first
 
 
 @njit(cache=True, nogil=True)
