@@ -30,7 +30,7 @@ class Parrot:
 
 
 def _conversation(kind):
-    return next(c for c in (make_conversation(1, index) for index in range(400)) if c.kind == kind)
+    return next(c for c in (make_conversation(1, index) for index in range(2000)) if c.kind == kind)
 
 
 @pytest.mark.parametrize("kind", ["chain-3", "chat-2", "question", "parallel-3", "world-5"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import re
 from itertools import islice
 
 import pytest
 
+from agentflow.embedded.data.clauses import Draft
+from agentflow.embedded.data.scenes.words import Words
 from agentflow.embedded.evaluate import simulated_tasks
 from agentflow.embedded.simulated import WORLDS, make_simulated_task
 from agentflow.errors import ConfigurationError
@@ -71,3 +74,22 @@ def test_an_evaluation_plays_tasks_of_the_length_it_tells():
     tasks = list(islice(simulated_tasks("tickets", num_calls=6), 4))
     assert [len(task.reference) for task in tasks] == [6] * 4
     assert len({task.name for task in tasks}) == 4
+
+
+def test_nothing_is_asked_for_twice():
+    """A request has one right solution: no wish comes again, and what is cancelled is left alone."""
+    for seed in range(3):
+        prompt = make_simulated_task("calendar", num_calls=20, seed=seed).prompt
+        wishes = [f"{wish}." for wish in prompt.split(". ")]
+        assert len({wish.rstrip(".") for wish in wishes}) == len(wishes)
+        cancelled = re.findall(r"Cancel the event (EV-\d+)", prompt)
+        assert not any(f"event {number}" in prompt.split(f"Cancel the event {number}")[1] for number in cancelled)
+
+
+def test_a_scene_of_few_words_says_them_again():
+    """Sixty errands are at most eleven different ones where words are few, and more elsewhere."""
+    drawn = [Words(Draft.start(random.Random(seed), "train")) for seed in range(20)]  # noqa: S311 - reproducible
+    assert {words.are_few for words in drawn} == {True, False}
+    for words in drawn:
+        errands = [words.errand() for _ in range(60)]
+        assert (len(set(errands)) <= 11) == words.are_few

@@ -22,7 +22,7 @@ MAKERS: Mapping[str, Callable[[random.Random, Split], Conversation]] = {
 """Kinds of conversation and how they are made."""
 
 MIXTURE: Mapping[str, float] = {
-    "task": 0.74, "question": 0.03, "lookup": 0.02, "extraction": 0.08, "text": 0.01, "world": 0.12
+    "task": 0.66, "question": 0.03, "lookup": 0.01, "extraction": 0.07, "text": 0.01, "world": 0.22
 }  # fmt: skip
 """Share of each kind in training."""
 

@@ -24,11 +24,11 @@ from agentflow.types import AssistantMessage, Message, SystemMessage, ToolMessag
 
 _USUAL_SHARE = 0.85
 """Share of conversations that declare the worlds' tools under their own names."""
-_PLAIN_SHARE = 0.4
+_PLAIN_SHARE = 0.5
 """Share that are asked as `make_simulated_task` asks: a sentence for each wish."""
 _AFFIX_CASE_SHARE = 0.3
-_NUM_CALLS = ((2, 3), (3, 5), (4, 4), (5, 4), (6, 4), (7, 3), (8, 3))
-_MOST_CALLS = 9
+_NUM_CALLS = ((2, 2), (3, 4), (4, 4), (5, 4), (6, 5), (7, 4), (8, 5), (9, 2))
+_MOST_CALLS = 10
 _TYPES = {int: "integer", str: "string"}
 
 

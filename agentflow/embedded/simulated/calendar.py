@@ -91,12 +91,16 @@ class Calendar(SimulatedWorld):
 
     def wishes(self) -> Sequence[Callable[[random.Random], Wish]]:
         """Give what can be wished for."""
-        return self._wish_planned, self._wish_planned, self._wish_moved, self._wish_cancelled, self._wish_address
+        always = (self._wish_planned, self._wish_planned, self._wish_address)
+        return (*always, self._wish_moved, self._wish_cancelled) if self._open() else always
 
     def _known(self, event: str) -> dict[str, Any]:
         if event not in self.events:
             raise ValueError(f"there is no event {event!r}; there are: {', '.join(self.events)}")
         return self.events[event]
+
+    def _open(self) -> list[str]:
+        return [number for number, event in self.events.items() if not event["is_cancelled"]]
 
     def _wish_planned(self, rng: random.Random) -> Wish:
         title, date, time = rng.choice(TOPICS), draw_date(rng), draw_time(rng)
@@ -109,12 +113,12 @@ class Calendar(SimulatedWorld):
         return Wish(f"plan {title} on {date} at {time}{invited}", ("event", event))
 
     def _wish_moved(self, rng: random.Random) -> Wish:
-        event, date, time = rng.choice(list(self.events)), draw_date(rng), draw_time(rng)
+        event, date, time = rng.choice(self._open()), draw_date(rng), draw_time(rng)
         self.call("move_event", event=event, date=date, time=time)
         return Wish(f"move the event {event} to {date} at {time}")
 
     def _wish_cancelled(self, rng: random.Random) -> Wish:
-        event = rng.choice(list(self.events))
+        event = rng.choice(self._open())
         self.call("cancel_event", event=event)
         return Wish(f"cancel the event {event}")
 

@@ -163,7 +163,11 @@ def make_task(
     said: list[str] = []
     answer: dict[str, bool | int | float | str] = {}
     while len(script.made) < num_calls or not answer:
-        wish = rng.choice(script.wishes())(rng)
+        tried = copy.deepcopy(script)
+        wish = rng.choice(tried.wishes())(rng)
+        if wish.said in said:  # asked for twice: is it to be done twice?
+            continue
+        script = tried
         key, value = wish.answer
         if key and len(answer) < _MAX_ANSWERS:
             answer[next(f"{order}{key}" for order in _ORDERS if f"{order}{key}" not in answer)] = value

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from agentflow.embedded.data.clauses import Draft
-from agentflow.embedded.data.scenes.scene import Scene, listed, person_name
+from agentflow.embedded.data.scenes.scene import Scene, listed
+from agentflow.embedded.data.scenes.words import Words
 from agentflow.embedded.simulated.calendar import Calendar
 
 
@@ -14,21 +15,21 @@ class CalendarScene(Scene):
     @classmethod
     def start(cls, draft: Draft) -> CalendarScene:
         """Draw contacts and events."""
-        rng, values = draft.rng, draft.values
-        names = {person_name(draft) for _ in range(6)}
+        rng, values, words = draft.rng, draft.values, Words(draft)
+        names = {words.name() for _ in range(rng.randint(5, 9))}
         contacts = {
             name: f"{name.lower().replace(' ', '.')}{rng.randint(2, 99)}@example.org" if rng.random() < 0.5 else values.email()
             for name in sorted(names)
         }  # fmt: skip
         world = Calendar(contacts=contacts)
         for _ in range(3):
-            world.add_event(title=values.title(), date=values.date(), time=values.time())
-        return cls(draft, world)
+            world.add_event(title=words.title(), date=values.date(), time=values.time())
+        return cls(draft, words, world)
 
     def planned(self) -> str:
         """Put an event in the calendar, and invite to it."""
         values, rng = self.draft.values, self.rng
-        title, date, time = values.title(), values.date(), values.time()
+        title, date, time = self.words.title(), values.date(), values.time()
         guests = rng.sample(list(self.world.contacts), min(len(self.world.contacts), rng.choice((0, 1, 1, 2, 2, 3))))
         event = self.world.call("add_event", title=title, date=date, time=time)["event"]
         for guest in guests:
@@ -48,7 +49,9 @@ class CalendarScene(Scene):
         )
 
     def moved(self) -> str:
-        """Move an event."""
+        """Move an event; where none is left, plan one."""
+        if not self._open():
+            return self.planned()
         event, date, time = self._any(), self.draft.values.date(), self.draft.values.time()
         self.world.call("move_event", event=event, date=date, time=time)
         return self.draft.say(
@@ -56,7 +59,9 @@ class CalendarScene(Scene):
         )
 
     def cancelled(self) -> str:
-        """Cancel an event."""
+        """Cancel an event; where none is left, plan one."""
+        if not self._open():
+            return self.planned()
         event = self._any()
         self.world.call("cancel_event", event=event)
         return self.draft.say("[cancel|call off|drop] [the event |]{e}", e=event)
@@ -69,7 +74,10 @@ class CalendarScene(Scene):
             "@find the [mail|e-mail|email] address of {x}", "@ask what the mail address of {x} is", x=name
         )
 
+    def _open(self) -> list[str]:
+        return [number for number, event in self.world.events.items() if not event["is_cancelled"]]
+
     def _any(self) -> str:
-        return self.pick(self.world.events)
+        return self.pick(self._open())
 
     wishes = (planned, planned, moved, cancelled, address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from agentflow.embedded.data.clauses import Draft
 from agentflow.embedded.data.scenes.scene import Scene
+from agentflow.embedded.data.scenes.words import Words
 from agentflow.embedded.simulated.files import FileTree
 
 
@@ -14,20 +15,20 @@ class FileScene(Scene):
     @classmethod
     def start(cls, draft: Draft) -> FileScene:
         """Draw some files."""
-        values, num = draft.values, draft.rng.randint(3, 7)
-        return cls(draft, FileTree(files={_path(draft): values.errand() for _ in range(num)}))
+        words, num = Words(draft), draft.rng.randint(3, 7)
+        return cls(draft, words, FileTree(files={_path(draft, words): words.errand() for _ in range(num)}))
 
     def _any(self) -> str:
         return self.pick(sorted(self.world.files))
 
     def _new(self) -> str:
-        while (path := _path(self.draft)) in self.world.files:
+        while (path := _path(self.draft, self.words)) in self.world.files:
             pass
         return path
 
     def written(self) -> str:
         """Write a text."""
-        path, text = self._new(), self.draft.values.errand()
+        path, text = self._new(), self.words.errand()
         self.world.call("write_text", path=path, text=text)
         return self.draft.say(
             "[write|put|save|store] {q}{x}{q} [to|into|in|to the file] {p}",
@@ -73,9 +74,9 @@ class FileScene(Scene):
     wishes = (written, written, read, passed_on, moved)
 
 
-def _path(draft: Draft) -> str:
-    stem = draft.values.stem()
+def _path(draft: Draft, words: Words) -> str:
+    stem = words.stem()
     if draft.rng.random() < 0.5:
-        stem = f"{stem}_{draft.values.noun()}"
+        stem = f"{stem}_{words.noun()}"
     folder = draft.rng.choice(("", "", "", "drafts/", "old/", "shared/", f"{draft.values.folder()}/"))
-    return f"{folder}{stem}.{draft.rng.choice(('txt', 'txt', 'txt', 'md', 'log'))}"
+    return f"{folder}{stem}.{'txt' if words.are_few else draft.rng.choice(('txt', 'txt', 'txt', 'md', 'log'))}"

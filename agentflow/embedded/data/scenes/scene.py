@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from agentflow.embedded.data.clauses import Draft
+from agentflow.embedded.data.scenes.words import Words
 from agentflow.embedded.simulated import SimulatedWorld
 from agentflow.types import JsonValue
 
@@ -21,7 +22,8 @@ class Scene:
     """A world while a task in it is drawn; a subclass draws the world and the wishes.
 
     Attributes:
-        draft: Draws values and phrasings.
+        draft: Draws phrasings, and values that no other wish needs.
+        words: Draws what is spoken of.
         world: The copy that wishes are played on.
         before: The world as the task finds it.
         said: The wishes so far.
@@ -29,11 +31,13 @@ class Scene:
     """
 
     draft: Draft
+    words: Words
     world: Any
     before: SimulatedWorld = field(init=False)
     said: list[str] = field(default_factory=list)
     answer: dict[str, JsonValue] = field(default_factory=dict)
     _naming: int = 0
+    _wished: set[str] = field(default_factory=set)
 
     wishes: ClassVar[tuple[Callable[[Any], str], ...]] = ()
 
@@ -59,15 +63,17 @@ class Scene:
         return self.rng.choice(list(names))
 
     def wish(self) -> None:
-        """Draw a wish and play it."""
-        self.said.append(self.rng.choice(self.wishes)(self))
+        """Draw a wish and play it; nothing is wished for twice."""
+        world, answer = copy.deepcopy(self.world), dict(self.answer)
+        said = self.rng.choice(self.wishes)(self)
+        calls = str([(call.name, call.arguments) for call in self.world.made[len(world.made) :]])
+        if calls in self._wished:
+            self.world, self.answer = world, answer
+            return
+        self._wished.add(calls)
+        self.said.append(said)
 
 
 def listed(items: list[str]) -> str:
     """Write a list in a sentence."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def person_name(draft: Draft) -> str:
-    """Draw what a person is called, mostly by a first name."""
-    return draft.values.pooled("first") if draft.rng.random() < 0.75 else draft.values.person()

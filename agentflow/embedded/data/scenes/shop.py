@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from agentflow.embedded.data.clauses import Draft
-from agentflow.embedded.data.scenes.scene import Scene, listed, person_name
+from agentflow.embedded.data.scenes.scene import Scene, listed
+from agentflow.embedded.data.scenes.words import Words
 from agentflow.embedded.simulated.shop import Shop
 
 
@@ -14,10 +15,10 @@ class ShopScene(Scene):
     @classmethod
     def start(cls, draft: Draft) -> ShopScene:
         """Draw some products."""
-        rng, products = draft.rng, {draft.values.noun() for _ in range(8)}
+        rng, words, products = draft.rng, Words(draft), {draft.values.noun() for _ in range(8)}
         names = sorted(products)
         prices = {name: rng.randint(11, 499) for name in names}
-        return cls(draft, Shop(prices=prices, stock={name: rng.randint(60, 90) for name in names}))
+        return cls(draft, words, Shop(prices=prices, stock={name: rng.randint(60, 90) for name in names}))
 
     def _any(self) -> str:
         return self.pick(self.world.prices)
@@ -61,7 +62,7 @@ class ShopScene(Scene):
 
     def ordered(self) -> str:
         """Open an order with some products."""
-        rng, customer = self.rng, person_name(self.draft)
+        rng, customer = self.rng, self.words.name()
         number = self.world.call("open_order", customer=customer)["order"]
         able = [product for product, count in self.world.stock.items() if count > 9]
         lines = []

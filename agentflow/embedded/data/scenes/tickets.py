@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from agentflow.embedded.data.clauses import Draft
-from agentflow.embedded.data.scenes.scene import Scene, person_name
+from agentflow.embedded.data.scenes.scene import Scene
+from agentflow.embedded.data.scenes.words import Words
 from agentflow.embedded.simulated.tickets import TicketQueue
 
 _PRIORITIES = ("low", "medium", "high")
@@ -16,10 +17,10 @@ class TicketScene(Scene):
     @classmethod
     def start(cls, draft: Draft) -> TicketScene:
         """Draw some tickets."""
-        rng, values = draft.rng, draft.values
+        rng, values, words = draft.rng, draft.values, Words(draft)
         tickets = {
             values.draw(lambda: f"T-{rng.randint(100, 999)}"): {
-                "subject": values.errand(),
+                "subject": words.errand(),
                 "priority": rng.choice(_PRIORITIES),
                 "owner": "",
                 "comments": [],
@@ -27,7 +28,7 @@ class TicketScene(Scene):
             }
             for _ in range(rng.randint(4, 9))
         }
-        return cls(draft, TicketQueue(tickets=tickets))
+        return cls(draft, words, TicketQueue(tickets=tickets))
 
     def _any(self) -> str:
         return self.pick(self.world.tickets)
@@ -45,7 +46,7 @@ class TicketScene(Scene):
 
     def assigned(self) -> str:
         """Give a ticket to somebody."""
-        ticket, owner = self._any(), person_name(self.draft)
+        ticket, owner = self._any(), self.words.name()
         self.world.call("assign_ticket", ticket=ticket, owner=owner)
         return self.draft.say(
             "[assign|give|hand] [the |]ticket {t} to {o}",
@@ -67,7 +68,7 @@ class TicketScene(Scene):
 
     def commented(self) -> str:
         """Comment on a ticket."""
-        ticket, text = self._any(), self.draft.values.errand()
+        ticket, text = self._any(), self.words.errand()
         self.world.call("add_comment", ticket=ticket, text=text)
         return self.draft.say(
             "[comment|write|note|remark] {q}{x}{q} on [the |]ticket {t}",
@@ -83,7 +84,7 @@ class TicketScene(Scene):
 
     def all_assigned(self) -> str:
         """Give all tickets of a priority to somebody."""
-        priority, owner = self.rng.choice(_PRIORITIES), person_name(self.draft)
+        priority, owner = self.rng.choice(_PRIORITIES), self.words.name()
         for ticket in self.world.call("list_tickets", priority=priority)["tickets"]:
             self.world.call("assign_ticket", ticket=ticket, owner=owner)
         return self.draft.say(
