@@ -54,6 +54,8 @@ PEERS: Final = {
 """What pip is asked for, without dependencies; SmolLM2 runs on torch and transformers of this environment."""
 OWN_SETS: Final[tuple[Split, ...]] = ("values", "phrasings", "tools")
 BFCL_SETS: Final = {"simple": "simple_python", "multiple": "multiple", "parallel": "parallel"}
+MOST_CALLS: Final = 4
+"""What SmolLM2 may make in the set `parallel`; elsewhere the schema allows it one call, which is a help."""
 TOGETHER: Final = "Call independent tools together."
 _TYPES: Final = {"dict": "object", "float": "number", "tuple": "array", "any": "string"}
 _IGNORED: Final = str.maketrans("", "", " ,./-_*^'\"")
@@ -119,6 +121,7 @@ def own_prompts(split: Split) -> Iterator[Prompt]:
         yield {
             "id": f"{split}-{index}",
             "set": split,
+            "max_calls": 1,
             "request": request.text,
             "tools": [_as_json(tool) for tool in conversation.tools],
             "right": [
@@ -138,6 +141,7 @@ def bfcl_prompts(wheel: Path, name: str) -> Iterator[Prompt]:
         yield {
             "id": row["id"],
             "set": name,
+            "max_calls": MOST_CALLS if name == "parallel" else 1,
             "request": row["question"][0][0]["content"],
             "tools": [
                 {
@@ -204,7 +208,7 @@ async def _ask_one(model: Model, prompt: Prompt) -> dict[str, Any] | None:
 
 def ask_peer(folder: Path, name: str, prompts: Sequence[Prompt], *, kept: Path | None = None) -> dict[str, Any]:
     """Ask a peer in its own environment: one line of JSON for each request, one for each answer."""
-    lines = [json.dumps({key: prompt[key] for key in ("id", "request", "tools")}) for prompt in prompts]
+    lines = [json.dumps({key: prompt[key] for key in ("id", "request", "tools", "max_calls")}) for prompt in prompts]
     file = kept / f"{name}.jsonl" if kept else None
     known = dict(map(json.loads, file.read_text(encoding="utf-8").splitlines())) if file and file.exists() else {}
     asked = [line for line in lines if line not in known]

@@ -39,13 +39,13 @@ def ask(model: Any, tokenizer: Any, vocabulary: Any, prompt: dict[str, Any]) -> 
     call_schemas = [
         {
             "type": "object",
-            "properties": {"name": {"const": tool["name"]}, "arguments": tool["parameters"]},
+            "properties": {"name": {"const": tool["name"]}, "arguments": closed(tool["parameters"])},
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }
         for tool in prompt["tools"]
     ]
-    schema = {"type": "array", "items": {"anyOf": call_schemas}, "minItems": 1, "maxItems": 4}
+    schema = {"type": "array", "items": {"anyOf": call_schemas}, "minItems": 1, "maxItems": prompt["max_calls"]}
     options = {"whitespace_flexible": False}
     grammar = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=options)
     matcher = llguidance.LLMatcher(vocabulary, grammar)
@@ -68,6 +68,16 @@ def ask(model: Any, tokenizer: Any, vocabulary: Any, prompt: dict[str, Any]) -> 
         return list(json.loads(tokenizer.decode(written)))
     except json.JSONDecodeError:
         return []
+
+
+def closed(schema: Any) -> Any:
+    """Allow no property but those that are declared, wherever some are."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {key: closed(value) for key, value in schema.items()}
+    return {**inner, "additionalProperties": False} if isinstance(inner.get("properties"), dict) else inner
 
 
 def main() -> None:
