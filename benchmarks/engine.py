@@ -14,12 +14,13 @@ The same weights, prompts, machine and run for all of:
 Every agent asks for the first turn of a task of the suite `assistant`: a tool call of one of the tools it has. There
 are as many sets of tools as kinds of tasks, as in a fleet of agents, so beginnings of prompts repeat and are reused by
 all modes but transformers'; with ``--fresh`` the tools are shuffled for every request, so that little can be reused. No
-tool runs. Agents share one loaded model; each asks for its next turn when it has its last one; no request comes
-twice. Numbers are medians over the repeats; one warm-up run before is not counted. `generate` cannot share a pass,
-so it is measured for one agent.
+tool runs. Agents share one loaded model; each asks for its next turn when it has its last one, at least four in a run;
+no request comes twice. Numbers are medians over the repeats; one warm-up run before is not counted. `generate` cannot
+share a pass, so it is measured for one agent.
 
-Beside it: how soon the first denoising step of a prompt of 1,000 tokens is done with and without reuse, and a roofline:
-the operations of a pass over the rate that one large product reaches on this machine, against the time it takes.
+Beside it: how soon the first denoising step behind a prompt of 1,000 tokens starts and is done, with and without
+reuse, and a roofline: the operations of a pass over the rate that one large product reaches on this machine, against
+the time it takes.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import anyio
 import torch
@@ -47,9 +49,10 @@ from rich.table import Table
 from agentflow.backend.autoregressive import AutoregressiveBackend
 from agentflow.backend.base import Backend
 from agentflow.backend.diffusion.backend import DiffusionBackend
+from agentflow.backend.diffusion.denoiser import Denoiser
 from agentflow.backend.diffusion.engine import EngineStatistics
 from agentflow.backend.diffusion.loader import Checkpoint, load_checkpoint
-from agentflow.backend.diffusion.packed import PackedDenoiser, Segment
+from agentflow.backend.diffusion.packed import Outcome, PackedDenoiser, Segment
 from agentflow.bench.harness import INSTRUCTIONS
 from agentflow.bench.machine import this_machine
 from agentflow.bench.metrics import percentile
@@ -152,7 +155,7 @@ def _statistics(backend: Backend) -> EngineStatistics | None:
 
 def measure(mode: str, checkpoint: Checkpoint, options: argparse.Namespace, *, num_agents: int) -> dict[str, Any]:
     """Measure one mode at one number of agents."""
-    num_turns = max(options.turns, num_agents)
+    num_turns = max(options.turns, 4 * num_agents)
     tasks = make_suite(num_turns * (options.repeats + 1), seed=num_agents)
     make = partial(first_turn, is_constrained=mode not in ("unconstrained", "generate"), is_fresh=options.fresh)
     requests = [make(task, seed=i) for i, task in enumerate(tasks)]
@@ -201,10 +204,10 @@ def _resident_mib() -> float:
 
 
 def measure_prefix(checkpoint: Checkpoint, *, num_repeats: int) -> dict[str, Any]:
-    """Time to the first draft of a turn behind 1,000 tokens, read anew and reused."""
+    """Time until a turn behind 1,000 tokens starts and ends its first denoising step, they read anew and reused."""
     words = "The harbour opens at nine and the ferry leaves when the tide allows. "
-
     num_word_tokens = len(checkpoint.tokenizer.encode(words, add_special_tokens=False))
+    started_s: list[float] = []
 
     def ask(salt: str, question: str) -> GenerationRequest:
         text = salt + words * (PREFIX_LENGTH // num_word_tokens)
@@ -213,30 +216,50 @@ def measure_prefix(checkpoint: Checkpoint, *, num_repeats: int) -> dict[str, Any
             settings=GenerationSettings(seed=1, max_new_tokens=48),
         )
 
-    async def first_draft_s(backend: DiffusionBackend, request: GenerationRequest) -> tuple[float, Usage]:
-        seen: list[float] = []
-        started_s = time.perf_counter()
-        generation = await backend.generate(request, on_draft=lambda _: seen.append(time.perf_counter() - started_s))
-        return seen[0], generation.usage
+    async def measure_first_step(backend: DiffusionBackend, request: GenerationRequest) -> tuple[float, float, Usage]:
+        shown_s: list[float] = []
+        started_s.clear()
+        asked_s = time.perf_counter()
+        generation = await backend.generate(request, on_draft=lambda _: shown_s.append(time.perf_counter()))
+        return started_s[0] - asked_s, shown_s[0] - asked_s, generation.usage
 
     async def run() -> dict[str, Any]:
         backend = DiffusionBackend(checkpoint)
         pairs = []
-        await first_draft_s(backend, ask("warm ", "When?"))
+        await measure_first_step(backend, ask("warm ", "When?"))
         for i in range(num_repeats):
-            anew = await first_draft_s(backend, ask(f"{i} ", "When does it open?"))
-            again = await first_draft_s(backend, ask(f"{i} ", "When does it leave?"))
+            anew = await measure_first_step(backend, ask(f"{i} ", "When does it open?"))
+            again = await measure_first_step(backend, ask(f"{i} ", "When does it leave?"))
             pairs.append((anew, again))
         await backend.aclose()
         return {
-            "num_prompt_tokens": pairs[0][0][1].input_tokens,
-            "num_reused_tokens": pairs[0][1][1].cached_input_tokens,
-            "first_draft_anew_s": _spread([anew[0] for anew, _ in pairs]),
-            "first_draft_reused_s": _spread([again[0] for _, again in pairs]),
-            "ratio": statistics.median(again[0] / anew[0] for anew, again in pairs),
+            "num_prompt_tokens": pairs[0][0][2].input_tokens,
+            "num_reused_tokens": pairs[0][1][2].cached_input_tokens,
+            "first_step_starts_anew_s": _spread([anew[0] for anew, _ in pairs]),
+            "first_step_starts_reused_s": _spread([again[0] for _, again in pairs]),
+            "starts_ratio": statistics.median(again[0] / anew[0] for anew, again in pairs),
+            "first_draft_anew_s": _spread([anew[1] for anew, _ in pairs]),
+            "first_draft_reused_s": _spread([again[1] for _, again in pairs]),
+            "ratio": statistics.median(again[1] / anew[1] for anew, again in pairs),
         }
 
-    return anyio.run(run)
+    with _watched(checkpoint.denoiser, started_s):
+        return anyio.run(run)
+
+
+@contextmanager
+def _watched(denoiser: Denoiser, started_s: list[float]) -> Iterator[None]:
+    """Note when each pass over an open canvas begins."""
+    assert isinstance(denoiser, PackedDenoiser)  # noqa: S101 - only such a network reads and denoises in one pass
+    run = denoiser.run
+
+    def watched(segments: Sequence[Segment]) -> list[Outcome]:
+        if any(segment.canvas is not None for segment in segments):
+            started_s.append(time.perf_counter())
+        return run(segments)
+
+    with patch.object(denoiser, "run", watched):
+        yield
 
 
 def measure_roofline(checkpoint: Checkpoint, *, num_repeats: int = 15) -> list[dict[str, Any]]:
@@ -337,8 +360,8 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument("--agents", default="1,2,4,8,16,32")
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--turns", type=int, default=16, help="turns a run, at least one an agent")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch; one is steadier for small networks")
+    parser.add_argument("--turns", type=int, default=16, help="turns a run, at least four an agent")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
     parser.add_argument("--dtype", help="float32 or bfloat16; see `load_model`")
     parser.add_argument("--fresh", action="store_true", help="other tools in every request")
     parser.add_argument("--max-seconds", type=float, default=450, help="leave out what is not begun then")

@@ -9,7 +9,8 @@ weights is one large operation; only attention is computed request by request, o
 
 Because encoder and decoder share their weights, a canvas may look at tokens that are read in the same pass: their keys
 and values are ready, layer by layer, when the canvas asks for them. What a request gets does not depend on its
-neighbours, up to the rounding of products. Only for networks that `DenseDenoiser` can run.
+neighbours, up to the rounding of products. Where the CPU has several cores, `predict` shares the requests out among
+them (`lanes`). Only for networks that `DenseDenoiser` can run.
 
 Shapes: ``N`` tokens of a pass, ``T`` context length, ``L`` canvas length, ``H`` hidden size, ``Q`` query heads, ``K``
 key heads, ``D`` head size, ``V`` vocabulary.
@@ -18,6 +19,7 @@ key heads, ``D`` head size, ``V`` vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
@@ -26,6 +28,7 @@ from torch.nn import functional
 
 from agentflow.backend.diffusion.denoiser import Context, Denoiser, Rotary
 from agentflow.backend.diffusion.dense import DenseDenoiser, product
+from agentflow.backend.diffusion.lanes import Lanes
 
 if TYPE_CHECKING:
     from transformers import DiffusionGemmaForBlockDiffusion
@@ -115,6 +118,11 @@ class Segment(NamedTuple):
     signal: Tensor | None = None
     num_unwanted: int = 0
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that go through the network."""
+        return len(self.token_ids) + (0 if self.canvas is None else len(self.canvas))
+
 
 class Prediction(NamedTuple):
     """What a pass tells one request, logits in float32.
@@ -152,6 +160,17 @@ def predict(denoiser: Denoiser, segments: Sequence[Segment]) -> list[Prediction]
     """
     if not isinstance(denoiser, PackedDenoiser):
         return _predict_in_turn(denoiser, segments)
+    shares = denoiser.lanes.share_out([segment.num_tokens for segment in segments])
+    parts = [partial(_predict_share, denoiser, [segments[i] for i in share]) for share in shares]
+    predictions: list[Prediction | None] = [None] * len(segments)
+    for share, part in zip(shares, denoiser.lanes.run(parts), strict=True):
+        for i, prediction in zip(share, part, strict=True):
+            predictions[i] = prediction
+    return [prediction for prediction in predictions if prediction is not None]
+
+
+@torch.inference_mode()
+def _predict_share(denoiser: PackedDenoiser, segments: Sequence[Segment]) -> list[Prediction]:
     outcomes = denoiser.run(segments)
     parts = []
     for segment, outcome in zip(segments, outcomes, strict=True):
@@ -210,6 +229,7 @@ class PackedDenoiser(DenseDenoiser):
 
     def __init__(self, model: DiffusionGemmaForBlockDiffusion, *, product_dtype: torch.dtype = torch.float32) -> None:
         super().__init__(model, product_dtype=product_dtype)
+        self.lanes = Lanes(max_lanes=None if self.device.type == "cpu" else 1)
         self._angle_tables = {kind: self._make_table(kind) for kind in set(self._layer_types)}
 
     def _make_table(self, kind: str) -> Rotary:
