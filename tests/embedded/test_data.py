@@ -9,7 +9,8 @@ from itertools import islice
 
 import pytest
 
-from agentflow.embedded.data.clauses import Draft
+from agentflow.embedded.data.clauses import Draft, call_function, shown
+from agentflow.embedded.data.clauses.arguments import KINDS, named_kinds
 from agentflow.embedded.data.conversations import MAKERS, make_conversation
 from agentflow.embedded.data.splits import is_held_out
 from agentflow.embedded.data.tools import BEHAVIOURS
@@ -32,7 +33,7 @@ def test_every_kind_is_made():
     """The mixture reaches each maker."""
     kinds = {make_conversation(1, index).kind.split("-")[0] for index in range(300)}
     assert {"chain", "chat", "parallel", "question", "lookup", "extraction", "text", "world"} <= kinds
-    assert set(MAKERS) == {"task", "question", "lookup", "extraction", "text", "world"}
+    assert set(MAKERS) == {"task", "function", "question", "lookup", "extraction", "text", "world"}
 
 
 @pytest.mark.slow
@@ -152,3 +153,23 @@ def test_the_stream_starts_anywhere(tokenizer):
     encoder = Encoder(tokenizer)
     whole = list(islice(stream_examples(encoder, seed=4), 8))
     assert list(islice(stream_examples(encoder, seed=4, first=5), 3)) == whole[5:]
+
+
+def test_every_argument_of_a_function_is_said_with_its_value():
+    """Whatever the kind, its value stands in the request, and its description has no gap left."""
+    for index in range(200):
+        draft = Draft.start(random.Random(index), "train")  # noqa: S311 - reproducible
+        said = call_function(draft)
+        step = draft.steps[-1]
+        assert "{" not in said
+        assert all(shown(value) in said for value in step.arguments.values()), (said, step)
+        arguments = {argument.name: argument for argument in draft.functions[step.tool].arguments}
+        assert all("{" not in argument.description for argument in arguments.values())
+        assert {name for name, argument in arguments.items() if argument.default is None} <= set(step.arguments)
+
+
+def test_kinds_of_arguments_have_names_of_their_own():
+    """Names may be shared with other kinds, but each kind is declared and said without a gap."""
+    assert len(named_kinds()) > 150
+    assert {kind.type for kind in named_kinds()} == {"string", "number", "integer", "boolean"}
+    assert len({kind.names for kind in KINDS}) == len(KINDS)

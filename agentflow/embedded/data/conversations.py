@@ -9,10 +9,11 @@ from agentflow.embedded.data.asking import make_question
 from agentflow.embedded.data.extraction import make_extraction, make_lookup, make_small_talk
 from agentflow.embedded.data.simulated import make_simulated
 from agentflow.embedded.data.splits import Split
-from agentflow.embedded.data.tasks import Conversation, make_task
+from agentflow.embedded.data.tasks import Conversation, make_function_task, make_task
 
 MAKERS: Mapping[str, Callable[[random.Random, Split], Conversation]] = {
     "task": make_task,
+    "function": make_function_task,
     "question": make_question,
     "lookup": make_lookup,
     "extraction": make_extraction,
@@ -22,7 +23,7 @@ MAKERS: Mapping[str, Callable[[random.Random, Split], Conversation]] = {
 """Kinds of conversation and how they are made."""
 
 MIXTURE: Mapping[str, float] = {
-    "task": 0.66, "question": 0.03, "lookup": 0.01, "extraction": 0.07, "text": 0.01, "world": 0.22
+    "task": 0.61, "function": 0.08, "question": 0.02, "lookup": 0.01, "extraction": 0.06, "text": 0.01, "world": 0.21
 }  # fmt: skip
 """Share of each kind in training."""
 

@@ -22,7 +22,7 @@ from agentflow.embedded.data.tools import AFFIXES, Behaviour, OfferedTool
 from agentflow.embedded.simulated import SimulatedWorld
 from agentflow.types import AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage
 
-_USUAL_SHARE = 0.85
+_USUAL_SHARE = 0.65
 """Share of conversations that declare the worlds' tools under their own names."""
 _PLAIN_SHARE = 0.5
 """Share that are asked as `make_simulated_task` asks: a sentence for each wish."""

@@ -12,11 +12,11 @@ import copy
 import itertools
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agentflow.embedded.data.clauses import Draft, Output, Step, draw_clause, shown
+from agentflow.embedded.data.clauses import Draft, Output, Step, call_function, draw_clause, shown
 from agentflow.embedded.data.phrasings import expand, plainest
 from agentflow.embedded.data.splits import Split
 from agentflow.embedded.data.tools import OfferedTool, declare_many
@@ -111,7 +111,8 @@ _SCHEMA_SAID = (
     "[The answer|An answer|Answer|Report|A report|Result|What came out|The result|Summary]"
     "[.| of the task.| of the job.| of the run.| for the user.| to the question.]"
 )
-_NUM_CLAUSES = ((1, 0.18), (2, 0.33), (3, 0.27), (4, 0.12), (5, 0.06), (6, 0.04))
+_NUM_CLAUSES = ((1, 0.18), (2, 0.31), (3, 0.26), (4, 0.13), (5, 0.07), (6, 0.05))
+_NUM_FUNCTIONS = ((1, 0.6), (2, 0.3), (3, 0.1))
 _PARALLEL_SHARE, _TEXT_SHARE, _MENTION_SHARE, _DESCRIPTION_SHARE, _CHAT_SHARE = 0.1, 0.08, 0.12, 0.12, 0.25
 _MAX_STEPS = 12
 
@@ -124,11 +125,24 @@ class _Wish:
     num_steps: int
 
 
+_Shares = Sequence[tuple[int, float]]
+_Clause = Callable[[Draft], str]
+
+
 def make_task(rng: random.Random, split: Split) -> Conversation:
     """Make a task with tools."""
-    draft, wishes = _draw_wishes(rng, split)
+    return _make(rng, split, draw_clause, _NUM_CLAUSES)
+
+
+def make_function_task(rng: random.Random, split: Split) -> Conversation:
+    """Make a task for functions that this conversation alone has."""
+    return _make(rng, split, lambda _: call_function, _NUM_FUNCTIONS)
+
+
+def _make(rng: random.Random, split: Split, draw: Callable[[Draft], _Clause], num_clauses: _Shares) -> Conversation:
+    draft, wishes = _draw_wishes(rng, split, draw, num_clauses)
     while not replay(draft):  # two clauses were about the same thing
-        draft, wishes = _draw_wishes(rng, split)
+        draft, wishes = _draw_wishes(rng, split, draw, num_clauses)
     if rng.random() < _CHAT_SHARE:
         return make_chat(draft, _cut(rng, wishes), split)
     is_parallel = rng.random() < _PARALLEL_SHARE and not any(step.is_error for step in draft.steps)
@@ -179,12 +193,14 @@ def finish(
     )
 
 
-def _draw_wishes(rng: random.Random, split: Split) -> tuple[Draft, list[_Wish]]:
+def _draw_wishes(
+    rng: random.Random, split: Split, draw: Callable[[Draft], _Clause], num_clauses: _Shares
+) -> tuple[Draft, list[_Wish]]:
     draft = Draft.start(rng, split)
-    num_clauses = rng.choices([n for n, _ in _NUM_CLAUSES], [w for _, w in _NUM_CLAUSES])[0]
+    num = rng.choices([n for n, _ in num_clauses], [w for _, w in num_clauses])[0]
     wishes: list[_Wish] = []
-    while len(wishes) < num_clauses and len(draft.steps) < _MAX_STEPS:
-        said = draw_clause(draft)(draft)
+    while len(wishes) < num and len(draft.steps) < _MAX_STEPS:
+        said = draw(draft)(draft)
         wishes.append(_Wish(said, len(draft.steps)))
     return draft, wishes
 

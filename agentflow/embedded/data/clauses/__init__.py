@@ -39,7 +39,7 @@ from agentflow.embedded.data.clauses.services import (
 from agentflow.embedded.data.clauses.several import several
 from agentflow.embedded.data.clauses.writing import add_note, add_todo, complete_todo, write_file
 
-__all__ = ["CLAUSES", "Draft", "Output", "Step", "draw_clause", "shown"]
+__all__ = ["CLAUSES", "Draft", "Output", "Step", "call_function", "draw_clause", "shown"]
 
 CLAUSES: Mapping[Callable[[Draft], str], float] = {
     call_function: 3, several: 1.5, calculate: 5, weekday: 2.5, add_days: 2, days_between: 2, current_time: 0.5,

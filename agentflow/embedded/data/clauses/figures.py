@@ -151,7 +151,8 @@ def add_days(draft: Draft) -> str:
     )
     return draft.say(
         "@find the [date|day] {n} days [after|from|past|later than] {d}",
-        "[add|count] {n} days to {d}",
+        "add {n} days to {d}",
+        "count {n} days [on|forward] from {d}",
         "@ask [which|what] [date|day] [is|comes|lies|it is] {n} days [after|from] {d}",
         "[which|what] [date|day] is {n} days [after|from|later than] {d}",
         "[move|shift|push|advance|postpone] {d} by {n} days",

@@ -8,21 +8,29 @@ them, so the declaration has to be read. Decoys with the same verb or noun are o
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+from agentflow.embedded.data.clauses.arguments import ArgumentKind, draw_kinds
 from agentflow.embedded.data.clauses.draft import Draft, Kind, shown
 from agentflow.embedded.data.phrasings import expand
 from agentflow.embedded.data.tools import Argument, Behaviour
-from agentflow.embedded.data.values import Values
 from agentflow.types import JsonValue
 
 _VERBS = (
     "book reserve cancel order rent find search track update rename delete remove create register schedule move share "
     "review rate print export import publish archive approve reject assign close reopen start stop pause check count "
     "measure compare send request renew upgrade lock unlock log report submit post pay refund transfer record play "
-    "buy sell return ship pack open describe tag sort merge copy restore scan sign invite notify"
+    "buy sell return ship pack open describe tag sort merge copy restore scan sign invite notify add set change plan "
+    "generate convert validate analyze plot monitor recommend summarize simulate assess"
 ).split()  # fmt: skip
+_ASKING = "calculate compute estimate get find determine retrieve fetch predict check".split()
+"""Verbs of functions that tell something; what they tell can be asked for without the verb."""
+_FIGURES = (
+    "area volume perimeter distance speed energy force density average total interest tax tip profit mortgage budget forecast "
+    "score ratio probability growth age calories dosage temperature balance angle salary rent fare fee premium discount "
+    "duration weight height capacity yield risk ranking schedule availability status history statistics details"
+).split()
+_MODIFIERS = "annual monthly weekly daily local personal online nearby recent final business family public average total net".split()
 _NOUNS = (
     "flight hotel room table taxi car bike train ticket seat parcel invoice order lease contract account card loan "
     "payment subscription license shift meeting class course exam lesson game match song album movie show photo video "
@@ -33,62 +41,6 @@ _NOUNS = (
 ).split()
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """A kind of argument: how it is declared, how it is said, and its values."""
-
-    names: str
-    described: str
-    said: str
-    make: Callable[[Values], JsonValue]
-    type: str = "string"
-    enum: tuple[str, ...] = ()
-
-
-def _kind(names: str, described: str, said: str, make: Callable[[Values], JsonValue], type_: str = "string") -> _Kind:
-    return _Kind(names, described, said, make, type_)
-
-
-def _enum(names: str, described: str, said: str, *options: str) -> _Kind:
-    return _Kind(names, described, said, lambda values: values.choice(options), enum=options)
-
-
-_KINDS: tuple[_Kind, ...] = (
-    _kind("origin|from_city|departure|start|source|from_place", "[Where it begins|City of departure|Origin|Start]", "from {x}", lambda v: v.pooled("city")),
-    _kind("destination|to_city|arrival|target|end|to_place", "[Where it ends|City of arrival|Destination|Target]", "to {x}", lambda v: v.pooled("city")),
-    _kind("city|place|location|town|where|area", "[The city|Place|Location|Town|Where]", "in {x}", lambda v: v.pooled("city")),
-    _kind("country|nation|land|region", "[The country|Country|Name of the country]", "in {x}", lambda v: v.pooled("country")),
-    _kind("street|address|road", "[The street|Street|Address]", "[at|in] {x}", lambda v: v.pooled("street")),
-    _kind("date|day|on_date|when|day_date", "[The date|Day|Date as YYYY-MM-DD|When]", "on {x}", Values.date),
-    _kind("start_date|from_date|begin|since|first_day", "[First day|Start date|Beginning]", "[from|starting|since] {x}", Values.date),
-    _kind("end_date|until|to_date|deadline|due|last_day", "[Last day|End date|Deadline]", "[until|to|by|before] {x}", Values.date),
-    _kind("time|at|hour|start_time|clock", "[Time as HH:MM|The time|Hour]", "at {x}", Values.time),
-    _kind("quantity|count|number|amount|pieces|num", "[How many|Quantity|Number]", "[with a quantity of {x}|, quantity {x},|({x} pieces)]", Values.count, "integer"),
-    _kind("max_price|budget|limit|price|cost|total", "[Highest price|Budget|Price]", "[for|at|under|for at most] {x} [dollars|euros|EUR]", Values.amount, "number"),
-    _kind("name|customer|client|person|user|who|owner", "[Name of the person|Customer|Who|For whom]", "for {x}", Values.person),
-    _kind("company|vendor|employer|brand|shop|store", "[Name of the company|Company|Firm]", "[at|with|from] {x}", lambda v: v.pooled("company")),
-    _kind("recipient|to|receiver|send_to", "[Who gets it|Recipient|Receiver]", "to {x}", Values.email),
-    _kind("email|mail|address|contact", "[Mail address|E-mail|Contact address]", "[with the email|with the address|using|under] {x}", Values.email),
-    _kind("id|code|reference|number|key|identifier", "[Its number|Code|Reference|Identifier]", "[|with the code |with the number |number |with reference ]{x}", Values.code),
-    _kind("title|name|label|subject|topic|heading", "[Its title|Name|Title|Label]", "@called {q}", Values.title),
-    _kind("message|text|comment|note|body|remark|reason", "[The text|Message|Comment|What it says]", "[saying|with the text|with the message|with the comment|with the note] {q}", Values.text),
-    _kind("minutes|duration|length|mins|wait", "[Minutes|How long, in minutes|Duration]", "for {x} minutes", Values.count, "integer"),
-    _kind("days|nights|num_days|num_nights|stay", "[How many days|Days|Nights]", "for {x} [days|nights]", Values.count, "integer"),
-    _kind("people|guests|seats|persons|party_size|adults", "[How many people|Guests|Persons]", "for {x} [people|guests|persons]", Values.count, "integer"),
-    _kind("url|link|page|website|site", "[Address of the page|Link|Web address]", "[at|from|on] {x}", Values.url),
-    _kind("path|file|filename|document|attachment", "[The file|Path of the file|File name]", "[from|with|using] [|the file ]{x}", Values.path),
-    _kind("percent|rate|discount|share", "[Percent|Rate|Discount in percent]", "[at|with] {x} percent", Values.count, "integer"),
-    _kind("weight|kg|kilos|mass", "[Weight in kg|Kilograms]", "weighing {x} kg", Values.amount, "number"),
-    _kind("product|item|article|thing|object", "[Name of the product|The item|Article]", "[for the item|for the product|with the article] {x}", Values.noun),
-    _kind("category|type|kind|genre|group", "[Category|Type|Kind]", "[of type|in the category|of the kind] {x}", Values.noun),
-    _kind("role|job|profession|position", "[The job|Role|Profession]", "as {x}", lambda v: v.pooled("job")),
-    _enum("priority|urgency|level|importance", "[Priority|How urgent]", "with {x} priority", "low", "medium", "high"),
-    _enum("color|colour|paint", "[Color|Colour]", "in {x}", "red", "blue", "green", "black", "white", "yellow"),
-    _enum("size|format|dimension", "[Size|How large]", "[of size {x}|in size {x}]", "small", "medium", "large"),
-    _enum("language|lang|tongue", "[Language|The language]", "in {x}", "English", "German", "French", "Spanish", "Italian"),
-    _enum("currency|money|unit", "[Currency|Which money]", "in {x}", "EUR", "USD", "GBP", "JPY", "CHF"),
-    _enum("mode|speed|service|way", "[How|Kind of service|Mode]", "[by|with|via] {x} [service|mode]", "express", "standard", "economy"),
-)  # fmt: skip
 _RESULTS: tuple[tuple[str, str, Kind, str, str], ...] = (
     ("an_id", "id", "text", "id|code|reference|number|{noun}_id", "the [id|code|reference|number][| of the {noun}]|its [id|code|number]"),
     ("an_id", "id", "text", "id|code|reference|number|{noun}_id", "the [id|code|reference|number][| of the {noun}]|its [id|code|number]"),
@@ -98,24 +50,45 @@ _RESULTS: tuple[tuple[str, str, Kind, str, str], ...] = (
 )  # fmt: skip
 
 
-def draw_function(rng: random.Random, *, verb: str = "", noun: str = "") -> tuple[Behaviour, tuple[_Kind, ...]]:
+def draw_function(rng: random.Random, *, verb: str = "", noun: str = "") -> tuple[Behaviour, tuple[ArgumentKind, ...]]:
     """Throw a function together.
 
     Returns:
         The behaviour, whose name starts with ``fn_``, and the kinds of its arguments, in order.
     """
-    verb, noun = verb or rng.choice(_VERBS), noun or rng.choice(_NOUNS)
-    kinds = tuple(rng.sample(_KINDS, rng.choice((1, 1, 2, 2, 2, 3, 3, 4))))
-    arguments: list[Argument] = []
-    for kind in kinds:
-        taken = {argument.name for argument in arguments}
-        name = rng.choice([name for name in kind.names.split("|") if name not in taken] or [f"{noun}_{len(taken)}"])
-        arguments.append(
-            Argument(name, f"[{kind.names}]", expand(kind.described, rng), kind.described, kind.type, kind.enum)
-        )
+    is_asking = not verb and rng.random() < 0.35
+    verb = verb or rng.choice(_ASKING if is_asking else _VERBS)
+    noun = noun or _draw_noun(rng, is_asking=is_asking)
+    kinds = draw_kinds(rng)
+    arguments = _declare(rng, kinds, noun)
+    said, noun = noun, noun.replace(" ", "_")
     names = f"{verb}_{noun}|{verb}_[a|the|new|my]_{noun}|{noun}_{verb}|{verb}_{noun}_[now|item|entry|record|data]|[do|run|tool|app|make]_{verb}_{noun}"
-    described = f"[{verb.capitalize()}|Can {verb}|Use it to {verb}|Tool to {verb}] [a|the|one] {noun}[|.| for the user.| of the user.]"
-    return Behaviour(f"fn_{verb}_{noun}", names, f"{verb.capitalize()} a {noun}.", described, tuple(arguments)), kinds
+    described = f"[{verb.capitalize()}|Can {verb}|Use it to {verb}|Tool to {verb}] [a|the|one] {said}[|.| for the user.| of the user.]"
+    return Behaviour(f"fn_{verb}_{said}", names, f"{verb.capitalize()} a {said}.", described, arguments), kinds
+
+
+def _draw_noun(rng: random.Random, *, is_asking: bool) -> str:
+    noun = rng.choice(_FIGURES if is_asking and rng.random() < 0.7 else _NOUNS)
+    if rng.random() < 0.3:
+        noun = f"{rng.choice(_MODIFIERS if rng.random() < 0.5 else _NOUNS)} {noun}"
+    return noun
+
+
+def _declare(rng: random.Random, kinds: Sequence[ArgumentKind], noun: str) -> tuple[Argument, ...]:
+    """Name arguments; now and then the last one may be left out."""
+    arguments: list[Argument] = []
+    has_optional = len(kinds) > 1 and rng.random() < 0.3
+    for index, kind in enumerate(kinds):
+        taken = {argument.name for argument in arguments}
+        name = rng.choice([name for name in kind.names.split("|") if name not in taken] or [f"value_{len(taken)}"])
+        described = kind.described.replace("{noun}", noun)
+        default = None
+        if has_optional and index == len(kinds) - 1:
+            described, default = f"{described}[| (optional)|, optional]", ""
+        arguments.append(
+            Argument(name, f"[{kind.names}]", expand(described, rng), described, kind.type, kind.enum, default)
+        )
+    return tuple(arguments)
 
 
 _MOST_BEFORE_DECOYS = 5
@@ -135,14 +108,14 @@ def wish_without(draft: Draft) -> tuple[str, str, str]:
         What is said, the argument's usual name, and its value as the user says it when asked.
     """
     behaviour, parts, values = _prepare(draft)
-    missing = draft.rng.choice(parts)
+    missing = draft.rng.choice([part for part in parts if part[0].default is None])
     said = _wish(draft, behaviour, [part for part in parts if part is not missing], values)
     name = missing[0].name
     told = draft.say("{x}", "[It is|It's|Take|Make it|Use] {x}.", "{x}, please.", x=shown(values[name]))
     return said, name, told
 
 
-_Part = tuple[Argument, _Kind]
+_Part = tuple[Argument, ArgumentKind]
 
 
 def _prepare(draft: Draft) -> tuple[Behaviour, list[_Part], dict[str, JsonValue]]:
@@ -158,7 +131,12 @@ def _prepare(draft: Draft) -> tuple[Behaviour, list[_Part], dict[str, JsonValue]
         draft.functions.setdefault(decoy.name, decoy)
         for world in (draft.world, draft.before):
             world.functions.setdefault(decoy.name, "a_status")
-    parts = list(zip(behaviour.arguments, kinds, strict=True))
+    is_short = rng.random() < 0.5
+    parts = [
+        (argument, kind)
+        for argument, kind in zip(behaviour.arguments, kinds, strict=True)
+        if argument.default is None or not is_short
+    ]
     values = {argument.name: kind.make(draft.values) for argument, kind in parts}
     rng.shuffle(parts)
     return behaviour, parts, values
@@ -170,13 +148,23 @@ def _wish(draft: Draft, behaviour: Behaviour, parts: list[_Part], values: dict[s
     for world in (draft.world, draft.before):
         world.functions[behaviour.name] = result
     value = draft.call(behaviour.name, (), **values)[key]
-    draft.put(value, kind, fields.format(noun=noun), said.format(noun=noun))
-    phrases = " ".join(_say_argument(draft, argument, kind, values[argument.name]) for argument, kind in parts)
-    wish = draft.say(f"{verb} [a|the|one|my|this|our] {noun} {{p}}", p=phrases)
-    return wish.replace(" ,", ",").strip()
+    draft.put(value, kind, fields.format(noun=noun.replace(" ", "_")), said.format(noun=noun))
+    phrases = _join(draft, [_say_argument(draft, argument, kind, values[argument.name]) for argument, kind in parts])
+    notation = f"{verb} [a|the|one|my|this|our] {noun} {{p}}"
+    rivals = [name for name in draft.functions if name != behaviour.name and name.endswith(f"_{noun}")]
+    if verb in _ASKING and not rivals and draft.rng.random() < 0.5:
+        notation = f"[what is|@ask what|I need|I want to know|@find] [the|my|our|the right] {noun} {{p}}"
+    return draft.say(notation, p=phrases)
 
 
-def _say_argument(draft: Draft, argument: Argument, kind: _Kind, value: JsonValue) -> str:
+def _join(draft: Draft, phrases: list[str]) -> str:
+    """Say arguments one after the other."""
+    separator = draft.rng.choice((" ", " ", " and ", ", "))
+    said = separator.join(phrases).replace("and and ", "and ").replace(" ,", ",").replace(",,", ",")
+    return said.removesuffix(",")
+
+
+def _say_argument(draft: Draft, argument: Argument, kind: ArgumentKind, value: JsonValue) -> str:
     quote = draft.rng.choice(("'", '"', '"', "" if " " not in shown(value) else '"'))
     notation = kind.said
     if draft.rng.random() < 0.15:
