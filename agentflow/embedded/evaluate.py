@@ -6,7 +6,8 @@ answer. A task is solved if the answer and the world are right. Turns are also c
 the turn that the task was made with, from the right turns before it. With ``--worlds`` it also plays tasks of
 the simulated worlds: training knows their tools, but none of the values and not these tasks.
 
-The table goes to standard output; the last line is the same as JSON.
+The table goes to standard output; the last line is the same as JSON. With ``--report`` it is written as a page, too:
+the one beside the checkpoint is made so.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +24,12 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+from agentflow.backend.diffusion.loader import find_checkpoint
 from agentflow.embedded.data.conversations import make_conversation
 from agentflow.embedded.data.splits import Split
 from agentflow.embedded.data.tasks import Conversation
 from agentflow.embedded.playing import compare_turns, play, play_simulated
+from agentflow.embedded.scorecard import render_scorecard
 from agentflow.embedded.simulated import WORLDS, SimulatedTask, make_simulated_task
 from agentflow.embedded.tally import Tally, report
 from agentflow.model import Model, load_model
@@ -138,6 +142,7 @@ def main() -> None:
     parser.add_argument("--num-failures", type=int, default=0, help="failures to show for each way and split")
     parser.add_argument("--worlds", type=int, default=0, metavar="NUM", help="tasks of each simulated world and length")
     parser.add_argument("--lengths", type=int, nargs="*", default=[3, 6, 8], help="calls of these tasks, 1 to 40")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the table as Markdown")
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for way in (WAYS[name] for name in arguments.ways):
@@ -158,6 +163,10 @@ def main() -> None:
                 tally = asyncio.run(evaluate_worlds(model, tasks, way.settings))
                 name = f"worlds-{length}"
                 rows += report(way.name, name, tally, time.perf_counter() - started, arguments.num_failures)
+    if arguments.report is not None:
+        command = shlex.join(["python", "-m", "agentflow.embedded.evaluate", *sys.argv[1:]])
+        page = render_scorecard(rows, command=command, folder=find_checkpoint(arguments.model))
+        arguments.report.write_text(page, encoding="utf-8")
     sys.stdout.write(json.dumps(rows) + "\n")
 
 
