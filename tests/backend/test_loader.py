@@ -68,6 +68,14 @@ def test_a_dense_checkpoint_in_bfloat16_keeps_our_own_pass(tmp_path):
     assert not torch.equal(denoiser.logits(hidden), Denoiser.logits(denoiser, hidden))
 
 
+def test_a_dense_checkpoint_that_our_own_pass_cannot_run_is_loaded_as_asked(tmp_path):
+    """With biases, which our pass does not know, a checkpoint in bfloat16 is one throughout."""
+    folder = save_untrained_checkpoint(tmp_path / "biased", num_experts=0, attention_bias=True)
+    denoiser = load_checkpoint(folder, dtype="bfloat16").denoiser
+    assert not isinstance(denoiser, DenseDenoiser)
+    assert denoiser.dtype == torch.bfloat16
+
+
 def test_generation_config_and_profile_set_the_defaults(folder, tmp_path):
     """What `generation_config.json` and `agentflow.json` say is what a request gets that says nothing."""
     for path in folder.iterdir():

@@ -121,6 +121,8 @@ def load_checkpoint(name_or_path: str | Path, *, device: str | None = None, dtyp
         weights_dtype = torch.float32 if _is_dense(config) and chosen_dtype == torch.bfloat16 else chosen_dtype
         model = _load_model(folder, config, device=chosen_device, dtype=weights_dtype)
         tokenizer = _load_tokenizer(folder)
+    if weights_dtype != chosen_dtype and not PackedDenoiser.can_run(model):
+        model = model.to(chosen_dtype)  # it goes through transformers' modules, which know one precision
     if profile.canvas_length is not None:
         model.config.canvas_length = profile.canvas_length
     generation_config = model.generation_config
