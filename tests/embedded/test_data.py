@@ -12,6 +12,7 @@ import pytest
 from agentflow.embedded.data.clauses import Draft, call_function, shown
 from agentflow.embedded.data.clauses.arguments import KINDS, named_kinds
 from agentflow.embedded.data.conversations import MAKERS, make_conversation
+from agentflow.embedded.data.phrasings import Phrasings
 from agentflow.embedded.data.splits import is_held_out
 from agentflow.embedded.data.tools import BEHAVIOURS
 from agentflow.embedded.data.values import BENCH_WORDS, Values
@@ -173,3 +174,14 @@ def test_kinds_of_arguments_have_names_of_their_own():
     assert len(named_kinds()) > 150
     assert {kind.type for kind in named_kinds()} == {"string", "number", "integer", "boolean"}
     assert len({kind.names for kind in KINDS}) == len(KINDS)
+
+
+def test_a_plain_phrasing_is_the_first_one_of_its_split():
+    """The plainest wording is used where it belongs to the split, and another one where it is held out."""
+    notations = ("[read|open] [|the file ]{p}", "[see|show] {p}")
+    trained = Phrasings(random.Random(0), "train")  # noqa: S311 - reproducible
+    assert not is_held_out("phrasing", "read {p}")
+    assert {trained.say_plainly(notations, p="a.txt") for _ in range(20)} == {"read a.txt"}
+    assert is_held_out("phrasing", "close the ticket {t}")
+    closed = {trained.say_plainly(("[close|finish] the ticket {t}",), t="T-1") for _ in range(20)}
+    assert closed == {"finish the ticket T-1"}

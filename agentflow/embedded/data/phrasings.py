@@ -43,7 +43,7 @@ def expand(notation: str, rng: random.Random) -> str:
 
 def plainest(notation: str) -> str:
     """Choose the first alternative everywhere; a notation without brackets around it is a list of alternatives."""
-    notation = f"[{notation}]"
+    notation = _SHARED_WORD.sub(lambda match: f"[{SHARED[match[1]]}]", f"[{notation}]")
     while match := _INNERMOST.search(notation):
         notation = notation[: match.start()] + match[1].split("|")[0] + notation[match.end() :]
     return notation
@@ -68,3 +68,10 @@ class Phrasings:
             if is_held_out("phrasing", skeleton) == self._is_held_out:
                 break
         return skeleton.format(**values)
+
+    def say_plainly(self, notations: tuple[str, ...], **values: object) -> str:
+        """Say it in the first of all ways; where that one is not of the split, draw."""
+        skeleton = plainest(notations[0])
+        if is_held_out("phrasing", skeleton) == self._is_held_out:
+            return skeleton.format(**values)
+        return self.say(notations, **values)

@@ -67,7 +67,7 @@ def _ask(scene: Scene) -> list[Message]:
 
 
 def _draw_scene(rng: random.Random, split: Split, num_calls: int) -> Scene:
-    scene = rng.choice(SCENES)(Draft.start(rng, split))
+    scene = rng.choices(list(SCENES), list(SCENES.values()))[0](Draft.start(rng, split))
     while len(scene.world.made) < num_calls or not scene.answer:
         scene.wish()
     return scene

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from agentflow.embedded.data.clauses import Draft
 from agentflow.embedded.data.scenes.calendar import CalendarScene
@@ -13,10 +13,10 @@ from agentflow.embedded.data.scenes.tickets import TicketScene
 
 __all__ = ["SCENES", "Scene"]
 
-SCENES: tuple[Callable[[Draft], Scene], ...] = (
-    FileScene.start,
-    ShopScene.start,
-    CalendarScene.start,
-    TicketScene.start,
-)
-"""How each scene is begun."""
+SCENES: Mapping[Callable[[Draft], Scene], float] = {
+    FileScene.start: 3,
+    ShopScene.start: 2,
+    CalendarScene.start: 2,
+    TicketScene.start: 2,
+}
+"""How each scene is begun and how often; files are hardest to tell apart."""

@@ -36,16 +36,14 @@ class CalendarScene(Scene):
             email = self.world.call("find_contact", name=guest)["email"]
             self.world.call("invite", event=event, email=email)
         self.tell("event|event_number|number", event)
-        said = self.draft.say(
+        said = self.say(
             "[plan|schedule|book|add] {t} [on|for] {d} at {h}",
             "put {t} [in|into] [my|the] calendar on {d} at {h}",
             "[plan|schedule|add] an event [called|named] {t} on {d} at {h}",
             t=title, d=date, h=time,
         )  # fmt: skip
         return (
-            f"{said} {self.draft.say('and invite {g}', 'with {g} as [guests|a guest]', g=listed(guests))}"
-            if guests
-            else said
+            f"{said} {self.say('and invite {g}', 'with {g} as [guests|a guest]', g=listed(guests))}" if guests else said
         )
 
     def moved(self) -> str:
@@ -54,9 +52,7 @@ class CalendarScene(Scene):
             return self.planned()
         event, date, time = self._any(), self.draft.values.date(), self.draft.values.time()
         self.world.call("move_event", event=event, date=date, time=time)
-        return self.draft.say(
-            "[move|shift|postpone|reschedule] [the event |]{e} to {d} at {h}", e=event, d=date, h=time
-        )
+        return self.say("[move|shift|postpone|reschedule] [the event |]{e} to {d} at {h}", e=event, d=date, h=time)
 
     def cancelled(self) -> str:
         """Cancel an event; where none is left, plan one."""
@@ -64,15 +60,13 @@ class CalendarScene(Scene):
             return self.planned()
         event = self._any()
         self.world.call("cancel_event", event=event)
-        return self.draft.say("[cancel|call off|drop] [the event |]{e}", e=event)
+        return self.say("[cancel|call off|drop] [the event |]{e}", e=event)
 
     def address(self) -> str:
         """Look up an address."""
         name = self.rng.choice(list(self.world.contacts))
         self.tell("email|address|mail", self.world.call("find_contact", name=name)["email"])
-        return self.draft.say(
-            "@find the [mail|e-mail|email] address of {x}", "@ask what the mail address of {x} is", x=name
-        )
+        return self.say("@find the [mail|e-mail|email] address of {x}", "@ask what the mail address of {x} is", x=name)
 
     def _open(self) -> list[str]:
         return [number for number, event in self.world.events.items() if not event["is_cancelled"]]

@@ -30,7 +30,7 @@ class FileScene(Scene):
         """Write a text."""
         path, text = self._new(), self.words.errand()
         self.world.call("write_text", path=path, text=text)
-        return self.draft.say(
+        return self.say(
             "[write|put|save|store] {q}{x}{q} [to|into|in|to the file] {p}",
             "[write|make|create|save] [the file |a file |]{p} [with|that says|containing|with the text] {q}{x}{q}",
             x=text, p=path, q=self.rng.choice(('"', '"', "'")),
@@ -40,7 +40,7 @@ class FileScene(Scene):
         """Read a file."""
         path = self._any()
         self.tell("text|content|says", self.world.call("read_text", path=path)["text"])
-        return self.draft.say(
+        return self.say(
             "@read [|the file ]{p}",
             "@find the [text|content|contents] of {p}",
             "@ask what [{p} says|is in {p}]",
@@ -53,7 +53,7 @@ class FileScene(Scene):
         text = self.world.call("read_text", path=path)["text"]
         self.world.call("write_text", path=target, text=text)
         self.tell("text|content|says", text)
-        return self.draft.say(
+        return self.say(
             "@read {p} and [write|save|put|store] [what it says|its text|what you find|the text] [to|into|in] {t}",
             "[write|save|put] what {p} says [to|into|in] {t}",
             p=path, t=target,
@@ -65,11 +65,11 @@ class FileScene(Scene):
         path = self._any()
         if kind == "delete":
             self.world.call("delete_file", path=path)
-            return self.draft.say("[delete|remove|erase] [|the file ]{p}", "[throw away|get rid of] {p}", p=path)
+            return self.say("[delete|remove|erase] [|the file ]{p}", "[throw away|get rid of] {p}", p=path)
         target = self._new()
         self.world.call(f"{kind}_file", source=path, target=target)
         verb = "copy|duplicate" if kind == "copy" else "move|rename"
-        return self.draft.say(f"[{verb}] [|the file ]{{p}} to {{t}}", p=path, t=target)
+        return self.say(f"[{verb}] [|the file ]{{p}} to {{t}}", p=path, t=target)
 
     wishes = (written, written, read, passed_on, moved)
 

@@ -15,6 +15,7 @@ from agentflow.embedded.simulated import SimulatedWorld
 from agentflow.types import JsonValue
 
 _ORDERS = ("", "second_", "third_", "fourth_")
+_PLAIN_SHARE = 0.4
 
 
 @dataclass
@@ -37,12 +38,14 @@ class Scene:
     said: list[str] = field(default_factory=list)
     answer: dict[str, JsonValue] = field(default_factory=dict)
     _naming: int = 0
+    _is_plain: bool = False
     _wished: set[str] = field(default_factory=set)
 
     wishes: ClassVar[tuple[Callable[[Any], str], ...]] = ()
 
     def __post_init__(self) -> None:
         self.before = copy.deepcopy(self.world)
+        self._is_plain = self.rng.random() < _PLAIN_SHARE
         self._naming = 0 if self.rng.random() < 0.8 else self.rng.randint(1, 2)
 
     @property
@@ -57,6 +60,11 @@ class Scene:
         free = [name for order in _ORDERS if (name := f"{order}{key}") not in self.answer]
         if free and len(self.answer) < len(_ORDERS):
             self.answer[free[0]] = value
+
+    def say(self, *notations: str, **values: object) -> str:
+        """Draw a phrasing; some scenes keep to the plainest ones, as the worlds' own tasks do."""
+        say = self.draft.phrasings.say_plainly if self._is_plain else self.draft.phrasings.say
+        return say(notations, **values)
 
     def pick(self, names: Iterable[str]) -> str:
         """Choose a name."""

@@ -29,8 +29,8 @@ class ShopScene(Scene):
         found = self.world.call("get_product", product=product)
         what = "price" if self.rng.random() < 0.8 else "stock"
         self.tell(f"{product}_{what}|{what}_of_{product}", found[what])
-        return self.draft.say(
-            "@find the {w} of the {x}",
+        return self.say(
+            "[look up|@find] the {w} of the {x}",
             "[how much does the {x} cost|what does the {x} cost|@ask what the {x} costs]" if what == "price" else "@ask how many {x} are in stock",
             w=what, x=product,
         )  # fmt: skip
@@ -39,7 +39,7 @@ class ShopScene(Scene):
         """Change a price."""
         product, price = self._any(), self.rng.randint(11, 499)
         self.world.call("set_price", product=product, price=price)
-        return self.draft.say(
+        return self.say(
             "[set|change|lower|raise|adjust] the price of the {x} to {n}",
             "[make|let] the {x} cost {n}",
             "[the new price of the {x} is|from now on the {x} costs] {n}",
@@ -52,7 +52,7 @@ class ShopScene(Scene):
         self.tell(
             f"{product}_stock|stock_of_{product}", self.world.call("add_stock", product=product, count=count)["stock"]
         )
-        return self.draft.say(
+        return self.say(
             "add {n} pieces to the stock of the {x}",
             "[put|place] {n} [more |]pieces of the {x} [in stock|on the shelf|into the stock]",
             "[raise|increase] the stock of the {x} by {n}",
@@ -74,7 +74,7 @@ class ShopScene(Scene):
             self.world.call("add_to_order", order=number, product=product, count=count)
             lines.append(notation.format(n=count, x=product))
         self.tell("order|order_number|number", number)
-        said = self.draft.say(
+        said = self.say(
             "[open|make|start|create|begin] an order for {c}", "[place|set up] a[ new|n] order for {c}", c=customer
         )
         return f"{said} {rng.choice(('with', 'with', 'of'))} {listed(lines)}" if lines else said

@@ -37,7 +37,7 @@ class TicketScene(Scene):
         """Read a ticket."""
         ticket = self._any()
         self.tell("subject|about|text", self.world.call("read_ticket", ticket=ticket)["subject"])
-        return self.draft.say(
+        return self.say(
             "@read [the |]ticket {t}",
             "@find the subject of [the |]ticket {t}",
             "@ask what ticket {t} is about",
@@ -48,7 +48,7 @@ class TicketScene(Scene):
         """Give a ticket to somebody."""
         ticket, owner = self._any(), self.words.name()
         self.world.call("assign_ticket", ticket=ticket, owner=owner)
-        return self.draft.say(
+        return self.say(
             "[assign|give|hand] [the |]ticket {t} to {o}",
             "[let|have] {o} [handle|take] [the |]ticket {t}",
             t=ticket,
@@ -59,7 +59,7 @@ class TicketScene(Scene):
         """Change a priority."""
         ticket, priority = self._any(), self.rng.choice(_PRIORITIES)
         self.world.call("set_priority", ticket=ticket, priority=priority)
-        return self.draft.say(
+        return self.say(
             "[set|change] the priority of [the |]ticket {t} to {p}",
             "[give|mark] [the |]ticket {t} [|with ]{p} priority",
             "[make|turn] [the |]ticket {t} {p} priority",
@@ -70,7 +70,7 @@ class TicketScene(Scene):
         """Comment on a ticket."""
         ticket, text = self._any(), self.words.errand()
         self.world.call("add_comment", ticket=ticket, text=text)
-        return self.draft.say(
+        return self.say(
             "[comment|write|note|remark] {q}{x}{q} on [the |]ticket {t}",
             "[add|leave|write] the comment {q}{x}{q} [to|on] [the |]ticket {t}",
             x=text, t=ticket, q=self.rng.choice(('"', '"', "'")),
@@ -80,14 +80,14 @@ class TicketScene(Scene):
         """Close a ticket."""
         ticket = self._any()
         self.world.call("close_ticket", ticket=ticket)
-        return self.draft.say("[close|finish|resolve] [the |]ticket {t}", t=ticket)
+        return self.say("[close|finish|resolve] [the |]ticket {t}", t=ticket)
 
     def all_assigned(self) -> str:
         """Give all tickets of a priority to somebody."""
         priority, owner = self.rng.choice(_PRIORITIES), self.words.name()
         for ticket in self.world.call("list_tickets", priority=priority)["tickets"]:
             self.world.call("assign_ticket", ticket=ticket, owner=owner)
-        return self.draft.say(
+        return self.say(
             "[assign|give|hand] all open [tickets of priority {p}|{p} priority tickets|tickets with {p} priority] to {o}",
             p=priority, o=owner,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from agentflow.embedded.data.clauses import Draft
 
-_FEW_SHARE = 0.6
+_FEW_SHARE = 0.7
 _FIRST_NAME_SHARE = 0.75
 _HANDFUL = (5, 11)
 
