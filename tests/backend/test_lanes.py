@@ -40,11 +40,6 @@ def test_shares_are_even_and_small_passes_are_not_shared(sizes, expected):
     assert Lanes().share_out(sizes) == expected
 
 
-def test_no_more_lanes_than_allowed():
-    """Off the CPU everything stays in one pass."""
-    assert Lanes(max_lanes=1).share_out([500, 500]) == [[0, 1]]
-
-
 def test_lanes_give_what_one_pass_gives(denoiser):
     """Requests of all kinds, two of which share what they have read, are predicted alike in two lanes and in one."""
     generator = torch.Generator().manual_seed(0)
@@ -64,7 +59,7 @@ def test_lanes_give_what_one_pass_gives(denoiser):
         ]
         return predict(denoiser, segments), [context.num_tokens for context in contexts]
 
-    apart, lengths = run(Lanes(max_lanes=1))
+    apart, lengths = run(None)
     together, same_lengths = run(Lanes())
 
     assert lengths == same_lengths == [90, 100, 70, 40]
@@ -83,10 +78,16 @@ def test_parts_run_at_once_on_one_thread_of_torch_each():
         meeting.wait(timeout=30)
         return threading.get_ident(), torch.get_num_threads()
 
-    (first, own), (second, other) = Lanes().run([part, part])
+    (first, own), (second, other) = Lanes().run([part, part], num_tokens=200)
 
     assert first == threading.get_ident() != second
     assert (own, other, torch.get_num_threads()) == (1, 1, 2)
+
+
+@pytest.mark.parametrize(("num_tokens", "num_threads"), [(48, 1), (512, 2)])
+def test_a_single_part_has_all_threads_only_for_much_work(num_tokens, num_threads):
+    """A short pass runs on one thread, a long prompt on as many as torch has."""
+    assert Lanes().run([torch.get_num_threads], num_tokens=num_tokens) == [num_threads]
 
 
 @pytest.mark.parametrize("failing", [0, 1])
@@ -101,7 +102,7 @@ def test_a_part_that_fails_is_raised_when_all_are_over(failing):
         is_over.append(True)
 
     with pytest.raises(ValueError, match="no such position"):
-        Lanes().run([fail, work] if failing == 0 else [work, fail])
+        Lanes().run([fail, work] if failing == 0 else [work, fail], num_tokens=200)
     assert is_over == [True]
 
 

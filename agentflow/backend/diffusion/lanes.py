@@ -4,9 +4,10 @@ At a few million parameters an operation takes some hundred microseconds, too sh
 So the requests of a pass are shared out instead, once: each lane takes its own through all layers with one thread of
 torch, which releases the interpreter's lock inside its operations. Lanes meet only when the pass is over.
 
-A pass of one request keeps all threads of torch. There it matters that OpenMP (GNU's) has threads for one caller only:
-with more threads in all than cores, they sleep between operations instead of waiting awake, and waking them costs more
-than they give. So whoever prepares something elsewhere, such as the loader, does it in `one_thread`.
+A pass that is too small to share runs on one thread, too: two of OpenMP's made single turns at best 1.2 times as fast,
+and less than half as fast where something else wants the cores, because they wait for each other awake. Only a long
+prompt that is read alone gets all threads of torch. All this is for small networks on the CPU; a large one keeps
+torch's threads busy with every operation.
 """
 
 from __future__ import annotations
@@ -14,28 +15,30 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
 
 Result = TypeVar("Result")
 
+MAX_WEIGHTS = 1 << 25
+"""Weights of a network, above which its operations are long enough to be shared out one by one."""
+
 _MIN_TOKENS = 64
 """Tokens of a pass per lane at least; fewer do not repay that every operation is started once more."""
+
+_MANY_TOKENS = 256
+"""Tokens of one request that are worth all threads of torch: 512 took 0.6 of the time of one thread on two."""
 
 
 class Lanes:
     """Threads that work side by side on the parts of a pass; the caller's own is one of them.
 
     There are as many as torch has threads for the caller, so ``OMP_NUM_THREADS=1`` means one.
-
-    Args:
-        max_lanes: Most lanes, whatever torch has; one where the work is not done on the CPU.
     """
 
-    def __init__(self, *, max_lanes: int | None = None) -> None:
-        self._max_lanes = max_lanes
+    def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
 
     def share_out(self, sizes: Sequence[int]) -> list[list[int]]:
@@ -44,7 +47,7 @@ class Lanes:
         Args:
             sizes: Tokens of each request.
         """
-        num_lanes = min(self._max_lanes or torch.get_num_threads(), len(sizes), sum(sizes) // _MIN_TOKENS)
+        num_lanes = min(torch.get_num_threads(), len(sizes), sum(sizes) // _MIN_TOKENS)
         if num_lanes <= 1:
             return [list(range(len(sizes)))]
         shares: list[list[int]] = [[] for _ in range(num_lanes)]
@@ -55,17 +58,19 @@ class Lanes:
             heapq.heappush(loads, (load + sizes[index], lane))
         return [sorted(share) for share in shares]
 
-    def run(self, parts: Sequence[Callable[[], Result]]) -> list[Result]:
+    def run(self, parts: Sequence[Callable[[], Result]], *, num_tokens: int) -> list[Result]:
         """Do all parts at once and give their results in order; when this returns or raises, all are over.
 
         Args:
-            parts: One per lane, as `share_out` has divided the work; a single one keeps all threads of torch.
+            parts: One per lane, as `share_out` has divided the work.
+            num_tokens: Tokens of all parts; many in a single one keep all threads of torch.
 
         Raises:
             Exception: What the first part that failed has raised.
         """
         if len(parts) == 1:
-            return [parts[0]()]
+            with nullcontext() if num_tokens >= _MANY_TOKENS else one_thread():
+                return [parts[0]()]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(torch.get_num_threads(), "agentflow-lane", initializer=_begin_lane)
         others = [self._pool.submit(part) for part in parts[1:]]

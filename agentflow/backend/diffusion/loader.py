@@ -20,7 +20,6 @@ from typing import Any
 import torch
 
 from agentflow.backend.diffusion.denoiser import Denoiser
-from agentflow.backend.diffusion.lanes import one_thread
 from agentflow.backend.diffusion.packed import PackedDenoiser
 from agentflow.backend.diffusion.sampler import SamplerConfig
 from agentflow.errors import ConfigurationError, MissingDependencyError, ModelNotFoundError
@@ -93,7 +92,6 @@ class Checkpoint:
     profile: Profile
 
 
-@one_thread()
 def load_checkpoint(name_or_path: str | Path, *, device: str | None = None, dtype: str | None = None) -> Checkpoint:
     """Load a DiffusionGemma checkpoint.
 

@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from agentflow.backend.diffusion.denoiser import Context, Denoiser, Rotary
 from agentflow.backend.diffusion.dense import DenseDenoiser, product
-from agentflow.backend.diffusion.lanes import Lanes
+from agentflow.backend.diffusion.lanes import MAX_WEIGHTS, Lanes
 
 if TYPE_CHECKING:
     from transformers import DiffusionGemmaForBlockDiffusion
@@ -160,10 +160,13 @@ def predict(denoiser: Denoiser, segments: Sequence[Segment]) -> list[Prediction]
     """
     if not isinstance(denoiser, PackedDenoiser):
         return _predict_in_turn(denoiser, segments)
-    shares = denoiser.lanes.share_out([segment.num_tokens for segment in segments])
+    if denoiser.lanes is None:
+        return _predict_share(denoiser, segments)
+    sizes = [segment.num_tokens for segment in segments]
+    shares = denoiser.lanes.share_out(sizes)
     parts = [partial(_predict_share, denoiser, [segments[i] for i in share]) for share in shares]
     predictions: list[Prediction | None] = [None] * len(segments)
-    for share, part in zip(shares, denoiser.lanes.run(parts), strict=True):
+    for share, part in zip(shares, denoiser.lanes.run(parts, num_tokens=sum(sizes)), strict=True):
         for i, prediction in zip(share, part, strict=True):
             predictions[i] = prediction
     return [prediction for prediction in predictions if prediction is not None]
@@ -229,7 +232,9 @@ class PackedDenoiser(DenseDenoiser):
 
     def __init__(self, model: DiffusionGemmaForBlockDiffusion, *, product_dtype: torch.dtype = torch.float32) -> None:
         super().__init__(model, product_dtype=product_dtype)
-        self.lanes = Lanes(max_lanes=None if self.device.type == "cpu" else 1)
+        num_weights = sum(weights.numel() for weights in self._decoder.parameters())
+        is_small = self.device.type == "cpu" and num_weights <= MAX_WEIGHTS
+        self.lanes = Lanes() if is_small else None
         self._angle_tables = {kind: self._make_table(kind) for kind in set(self._layer_types)}
 
     def _make_table(self, kind: str) -> Rotary:
