@@ -5,35 +5,39 @@ automaton is lifted to a vocabulary once, like that of a free string, and copied
 brackets that open it are literals, so that they can merge with what stands before them:
 
     '":{"' --[key, colon, value, ... closing bracket]--> ','
+
+It remembers the brackets that are open, so it has a part for every sequence of brackets, and parts are what
+it costs. Which sequences there are, and what is left out of the deeper ones, is said at `containers`; all that can be
+written is valid. How deep a place may be is decided by `allot_depths`.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from agentflow.constraint.automaton import NUM_CODES, CharDfa, explore
-from agentflow.constraint.numbers import all_numbers
+import numpy as np
+
+from agentflow.constraint.automaton import NUM_CODES, CharDfa, IntArray
+from agentflow.constraint.limits import spend
+from agentflow.constraint.numbers import all_numbers, decimals
 
 ENTRIES = ('{"', "[", '["', '[{"')
 """Beginnings of an array or object that is not empty, after which the slot may be entered."""
 
-DEEPEST = 5
+DEEPEST = 7
 """Most brackets within brackets."""
-_FULL_DEPTH = 3
-_STATES = (0, 72, 210, 500, 920, 1_600)
-_SOME, _MANY, _MOST = 4_000, 8_000, 12_500
-_MANY_PER_NODE = 3
-_STEPS = (
-    (False, 1, _MOST), (True, 1, _MOST), (False, 2, _MOST), (True, 2, _MANY), (False, 3, _MOST),
-    (False, 4, _SOME), (False, 5, _SOME), (True, 3, _MANY),
-)  # fmt: skip
-"""How depth is given: whether to the places aside, up to what depth, within how many states in all."""
-
+FULL_DEPTH = 2
+"""Brackets within which numbers may have exponents, and characters be cut into several tokens of any vocabulary."""
+_MATRIX_DEPTH = 3
+_MATRIX_REACH = 5
 _WORDS = {"t": "rue", "f": "alse", "n": "ull"}
 _ESCAPED = '"\\bfnrt'
 _CLOSERS = {"{": "}", "[": "]"}
+_SELF, _PARENT, _OBJECT, _ARRAY = range(4)
 
 
 class _State(NamedTuple):
@@ -44,42 +48,217 @@ class _State(NamedTuple):
     rest: str | int = ""
 
 
-@lru_cache(maxsize=16)
-def containers(depth: int, comma: str, colon: str) -> CharDfa:
-    """Give the texts of all arrays and objects.
+@dataclass(frozen=True, eq=False)
+class Containers(CharDfa):
+    """The texts of arrays and objects of a depth: the first states of a deeper one, and what leads to them.
+
+    Attributes:
+        depth: Most brackets within brackets.
+        comma: What separates entries.
+        colon: What separates a key from its value.
+        depths: ``(S,)`` int32, brackets that are open in each state, ascending.
+    """
+
+    depth: int
+    comma: str
+    colon: str
+    depths: IntArray
+
+    @cached_property
+    def words(self) -> IntArray:
+        """The states within ``true``, ``false`` and ``null``."""
+        letters = np.searchsorted(self.starts, [ord(char) for char in sorted(set("".join(_WORDS.values())))])
+        is_within = ((self.table >= 0).sum(axis=1) == 1) & (self.table[:, letters] >= 0).any(axis=1)
+        return np.flatnonzero(is_within).astype(np.int32)
+
+
+@lru_cache(maxsize=32)
+def containers(depth: int, comma: str, colon: str) -> Containers:
+    """Give the texts of arrays and objects.
+
+    What is left out: arrays right in arrays beyond three brackets, and within such more than five brackets (both are
+    rare, and would double the automaton with every bracket); numbers with exponents within more than two.
 
     Args:
-        depth: Brackets within brackets, at least 1; from the fourth on, no array stands right in an array, which is
-            rare there and would double the automaton with every bracket.
+        depth: Brackets within brackets, from 1 to `DEEPEST`.
         comma: What separates entries.
         colon: What separates a key from its value.
     """
-    return explore(
-        _State("", "begin"), _Reader(depth, comma, colon).step, lambda state: state == _State("", "end"), _ranges()
-    )
+    if depth < DEEPEST:
+        return _cut(containers(DEEPEST, comma, colon), depth)
+    return _write(comma, colon)
 
 
-def allot_depths(num_declared: int, num_aside: int, num_nodes: int) -> dict[bool, int]:
+def stacks(depth: int) -> list[str]:
+    """Give the sequences of open brackets, shorter ones first."""
+    found = [""]
+    for stack in found:
+        found += [stack + char for char in _CLOSERS if _may_open(stack, char, depth)]
+    return found[1:]
+
+
+@lru_cache(maxsize=DEEPEST + 1)
+def num_stacks(depth: int) -> int:
+    """Give the number of sequences of open brackets: the parts of an automaton."""
+    return len(stacks(depth))
+
+
+def _may_open(stack: str, char: str, depth: int) -> bool:
+    if len(stack) >= depth:
+        return False
+    if stack[-1:] + char == "[[" and len(stack) >= _MATRIX_DEPTH:
+        return False
+    return "[[" not in stack or len(stack) < _MATRIX_REACH
+
+
+def _cut(whole: Containers, depth: int) -> Containers:
+    """Take the states within at most so many brackets."""
+    num = int(np.searchsorted(whole.depths, depth, side="right"))
+    table = np.where(whole.table[:num] < num, whole.table[:num], -1)
+    return Containers(whole.starts, table, whole.accepting[:num], depth, whole.comma, whole.colon, whole.depths[:num])
+
+
+class _PartKind(NamedTuple):
+    """What the part of a stack looks like depends on this alone."""
+
+    top: str
+    is_full: bool
+    openers: str
+
+
+class _Part(NamedTuple):
+    """The states in which a stack is open; the first is that behind a value, the second behind the bracket.
+
+    Attributes:
+        table: ``(M, R)`` int32, number of the next state within its own part, -1: dead.
+        place: ``(M, R)`` int32, whose part it is: `_SELF`, `_PARENT`, `_OBJECT` or `_ARRAY`.
+    """
+
+    table: IntArray
+    place: IntArray
+
+
+def _kind(stack: str) -> _PartKind:
+    openers = "".join(char for char in _CLOSERS if _may_open(stack, char, DEEPEST))
+    return _PartKind(stack[-1], len(stack) <= FULL_DEPTH, openers)
+
+
+@lru_cache(maxsize=64)
+def _part(kind: _PartKind, comma: str, colon: str) -> _Part:
+    """Explore the states of a part."""
+    reader = _Reader(kind, comma, colon)
+    numbers: dict[tuple[str, str | int], int] = {("end", ""): 0, ({"{": "object", "[": "array"}[kind.top], ""): 1}
+    rows, places = [], []
+    ranges = _ranges()
+    todo = list(numbers)
+    for mode, rest in todo:
+        row, place = [-1] * len(ranges), [_SELF] * len(ranges)
+        for column, (code, _) in enumerate(ranges):
+            after = reader.step(_State(kind.top, mode, rest), code)
+            if after is None:
+                continue
+            if after.stack == kind.top:
+                key = (after.mode, after.rest)
+                if key not in numbers:
+                    numbers[key] = len(todo)
+                    todo.append(key)
+                row[column] = numbers[key]
+            elif not after.stack:
+                row[column], place[column] = 0, _PARENT
+            else:
+                row[column], place[column] = 1, _OBJECT if after.stack[-1] == "{" else _ARRAY
+        rows.append(row)
+        places.append(place)
+    return _Part(np.array(rows, np.int32), np.array(places, np.int32))
+
+
+def _write(comma: str, colon: str) -> Containers:
+    """Put the parts of all stacks together: state 0 is the start, state 1 the end."""
+    all_stacks = stacks(DEEPEST)
+    parts = [_part(_kind(stack), comma, colon) for stack in all_stacks]
+    sizes = [len(part.table) for part in parts]
+    ends = 2 + np.cumsum(sizes)
+    begin_of = {"": 1, **dict(zip(all_stacks, (ends - sizes).tolist(), strict=True))}
+    spend(int(ends[-1]))
+    starts, columns = _columns()
+    table = np.full((int(ends[-1]), len(starts)), -1, np.int32)
+    for char in _CLOSERS:
+        table[0, np.searchsorted(starts, ord(char))] = begin_of[char] + 1
+    for stack, part in zip(all_stacks, parts, strict=True):
+        begin = begin_of[stack]
+        bases = np.array([begin, begin_of[stack[:-1]], begin_of.get(stack + "{", -1), begin_of.get(stack + "[", -1)])
+        table[begin : begin + len(part.table), columns] = np.where(part.table < 0, -1, part.table + bases[part.place])
+    depths = np.repeat([0, *map(len, all_stacks)], [2, *sizes]).astype(np.int32)
+    return Containers(starts, table, np.arange(len(table)) == 1, DEEPEST, comma, colon, depths)
+
+
+def _columns() -> tuple[IntArray, IntArray]:
+    """Give the first code points of all ranges, and the column of each range that is read."""
+    ranges = _ranges()
+    firsts = {0, *(low for low, _ in ranges), *(high + 1 for _, high in ranges)} - {NUM_CODES}
+    starts = np.array(sorted(firsts), np.int32)
+    return starts, np.searchsorted(starts, [low for low, _ in ranges]).astype(np.int32)
+
+
+class Kind(NamedTuple):
+    """Places that are given the same depth.
+
+    Attributes:
+        is_aside: Whether no keyword speaks of them, and they stand in an object that declares other properties.
+        nesting: Brackets around them.
+    """
+
+    is_aside: bool
+    nesting: int
+
+
+_MOST = {False: (350, 350, 350, 560, 560, 150, 150), True: (350, 222, 222, 0, 0, 0, 0)}
+"""Parts that all places may have together when those aside (``True``), or others, are given depth 1, 2, ..."""
+_ROUNDS = (
+    [(False, 1)], [(True, 1)], [(False, 2), (True, 2)], [(False, 3), (True, 3)],
+    [(False, 4), (False, 5), (True, 4), (True, 5)], [(False, 6), (False, 7), (True, 6), (True, 7)],
+)  # fmt: skip
+"""Who is given which depth first."""
+_MAX_PARTS = 560
+_SHARE = 8
+_NODES_PER_PART = 12
+
+
+def allot_depths(places: Mapping[Kind, int], num_nodes: int) -> dict[Kind, int]:
     """Say how deep values without a schema may be, so that all of them together stay small.
 
+    Each kind of place is deepened bracket by bracket, the cheapest step of a round first: a lone place near the root,
+    which may hold a whole document, gets deeper than many places far inside. Places aside, which nearly every schema
+    has, are at most three deep unless more adds little to what is there anyway.
+
     Args:
-        num_declared: Places that a schema leaves open on purpose, as ``{}`` or ``{"type": "object"}``.
-        num_aside: Places that no keyword speaks of, beside declared properties; the last to be given depth.
-        num_nodes: Size of the graph around them.
+        places: Number of places of each kind.
+        num_nodes: Size of the graph around them; about a dozen nodes cost as much as a part.
 
     Returns:
-        The depth of the places aside (``True``) and of the others; 0 means scalars and empty brackets alone.
+        The depth of each kind; 0 means scalars and empty brackets alone.
     """
-    depths = {False: 0, True: 0}
-    nums = {False: num_declared, True: num_aside}
-    for is_aside, depth, most in _STEPS:
-        trial = depths | {is_aside: depth}
-        num_states = sum(nums[k] * _STATES[trial[k]] for k in nums)
-        if depths[is_aside] == depth - 1 and num_states <= max(most, _MANY_PER_NODE * num_nodes * (depth == 1)):
-            depths = trial
+    depths = dict.fromkeys(places, 0)
+    num_parts = 0
+    num_around = num_nodes // _NODES_PER_PART
+    for round_ in _ROUNDS:
+        steps = sorted(
+            (places[kind] * (num_stacks(depth) - num_stacks(depth - 1)), depth, kind)
+            for is_aside, depth in round_ for kind in places if kind.is_aside == is_aside
+        )  # fmt: skip
+        for cost, depth, kind in steps:
+            most = _MOST[kind.is_aside][depth - 1]
+            if depth == 1:
+                most = max(most, num_around)
+            elif _SHARE * cost <= num_parts + num_around:
+                most = _MAX_PARTS + num_around
+            if depths[kind] == depth - 1 and num_parts + cost <= most:
+                depths[kind] = depth
+                num_parts += cost
     return depths
 
 
+@lru_cache(maxsize=1)
 def _ranges() -> list[tuple[int, int]]:
     """Give ranges of code points that the reader does not tell apart."""
     marks = {ord(char) for char in '"\\{}[],: -+.eE0' + _ESCAPED + "".join(k + v for k, v in _WORDS.items())}
@@ -88,11 +267,13 @@ def _ranges() -> list[tuple[int, int]]:
 
 
 class _Reader:
-    def __init__(self, depth: int, comma: str, colon: str) -> None:
-        self._depth = depth
+    """Reads on within one pair of brackets, up to the next bracket."""
+
+    def __init__(self, kind: _PartKind, comma: str, colon: str) -> None:
+        self._openers = kind.openers
         self._comma = comma
         self._colon = colon
-        self._numbers = all_numbers()
+        self._numbers = all_numbers() if kind.is_full else decimals()
 
     def step(self, state: _State, code: int) -> _State | None:  # noqa: PLR0911 - one mode a line
         """Read one character."""
@@ -101,8 +282,6 @@ class _Reader:
             return self._in_string(state, char)
         if state.mode in ("key escape", "string escape"):
             return _State(state.stack, state.mode.partition(" ")[0]) if char in _ESCAPED else None
-        if state.mode == "begin":
-            return self._value(state.stack, char) if char in _CLOSERS else None
         if state.mode == "value":
             return self._value(state.stack, char)
         if state.mode in ("object", "array"):
@@ -140,9 +319,7 @@ class _Reader:
         if char in _WORDS:
             return _State(stack, "word", _WORDS[char])
         if char in _CLOSERS:
-            is_matrix = len(stack) >= _FULL_DEPTH and stack[-1] + char == "[["
-            is_shallow = len(stack) < self._depth and not is_matrix
-            return _State(stack + char, "object" if char == "{" else "array") if is_shallow else None
+            return _State(stack + char, "object" if char == "{" else "array") if char in self._openers else None
         following = self._number_step(0, ord(char))
         return _State(stack, "number", following) if following >= 0 else None
 
@@ -156,8 +333,6 @@ class _Reader:
 
     def _after(self, stack: str, char: str) -> _State | None:
         """Read what comes after a value."""
-        if not stack:
-            return None
         if char == _CLOSERS[stack[-1]]:
             return _State(stack[:-1], "end")
         if char != self._comma[0]:

@@ -27,7 +27,7 @@ from agentflow.constraint.grounding import Grounding
 from agentflow.constraint.limits import CompileLimits, metered
 from agentflow.constraint.printers import Printer, Surface, Whitespace
 from agentflow.constraint.trees import Trees
-from agentflow.constraint.values import Depth, Piece, TooLargeError, ValueWriter
+from agentflow.constraint.values import Depth, Piece, Reached, TooLargeError, ValueWriter
 from agentflow.errors import ConfigurationError, InvalidSchemaError, UnsatisfiableSchemaError, UnsupportedSchemaError
 from agentflow.types import JsonSchema, OnUnsupported, ToolSpec
 
@@ -230,6 +230,7 @@ class _Builder:
         self._trees = trees
         self._has_containers = has_containers
         self.is_cut = False
+        self.reached = Reached()
         self._attempt = attempt
 
     def write_schema(self, schema: JsonSchema | bool, options: _Options) -> Piece:
@@ -239,7 +240,7 @@ class _Builder:
         writer = ValueWriter(
             tree, self.graph, options.printer, grounding=options.grounding, max_recursion=recursion,
             max_depth=depth, max_nodes=max_nodes, max_cycles=max_cycles, unchecked=options.unchecked,
-            has_containers=self._has_containers,
+            has_containers=self._has_containers, reached=self.reached,
         )  # fmt: skip
         piece = writer.write(tree.root, Depth())
         self.is_cut = self.is_cut or writer.is_cut
@@ -335,13 +336,17 @@ def _build_graph(
 def _write_graph(write: Callable[[_Builder], None], limits: CompileLimits, *, has_containers: bool) -> _Builder:
     """Write the graph as deep as its soft size limit allows: first the full depth, then less and less."""
     trees = Trees()
+    failed: tuple[_Attempt, Reached] | None = None
     for attempt in _attempts(limits):
+        if failed is not None and attempt.is_in_vain(*failed):
+            continue
         builder = _Builder(attempt, has_containers=has_containers, trees=trees)
         with suppress(TooLargeError):
             write(builder)
             builder.graph.place_containers()
             trees.give_back()
             return builder
+        failed = attempt, builder.reached
     raise AssertionError("the last attempt has no soft limit")
 
 
@@ -360,12 +365,18 @@ class _Attempt(NamedTuple):
     num_nodes: int | None = _SOFT_NODES
     cycles: int | None = None
 
+    def is_in_vain(self, failed: _Attempt, reached: Reached) -> bool:
+        """Say whether it would come to where another one failed, because neither cuts anything off before."""
+        is_as_far = self.recursion >= reached.recursion and self.depth >= reached.depth
+        has_cycles = self.cycles is not None and reached.recursion > 0
+        return self.num_nodes == failed.num_nodes and is_as_far and not has_cycles
+
 
 def _attempts(limits: CompileLimits) -> list[_Attempt]:
     """Give the attempts, from the deepest to the least deep.
 
     Schemas that contain each other in many ways stay large however seldom each may recur; at the end their
-    number is bounded.
+    number is bounded, and after that each may only stand once within others.
     """
     pairs = [(limits.max_recursion, 3), (4, 3), (3, 2), (2, 2), (1, 1), (1, 0)]
     pairs = [(min(r, limits.max_recursion), min(d, limits.max_depth)) for r, d in pairs]
@@ -373,7 +384,7 @@ def _attempts(limits: CompileLimits) -> list[_Attempt]:
     attempts = [_Attempt(*pair) for pair in usual]
     attempts.append(_Attempt(recursion, depth, _LARGE_NODES))
     attempts += [_Attempt(recursion, depth, _LARGE_NODES, cycles) for cycles in (6, 4, 3, 2)]
-    return [*attempts, _Attempt(recursion, depth, None, 1)]
+    return [*attempts, _Attempt(0, depth, _LARGE_NODES), _Attempt(recursion, depth, None, 1)]
 
 
 def _key(*parts: Any) -> str:

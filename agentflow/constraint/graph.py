@@ -8,11 +8,12 @@ slots, literals are kept in one run as long as possible, so that they can be cut
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from agentflow.constraint.fragment import SlotSpec
-from agentflow.constraint.free import allot_depths, containers
+from agentflow.constraint.free import Kind, allot_depths, containers
 from agentflow.constraint.grounding import SpanSpec
 from agentflow.constraint.limits import spend
 
@@ -52,7 +53,8 @@ def concat(*runs: Run) -> Run:
 class ContainerPlace(NamedTuple):
     """A place of arrays and objects without a schema: how deep they may be, and how they are written.
 
-    `is_aside`: no keyword speaks of them, and they stand in an object that declares other properties.
+    `nesting`: brackets around them; `is_aside`: no keyword speaks of them, and they stand in an object that declares
+    other properties.
     """
 
     source: int
@@ -61,6 +63,7 @@ class ContainerPlace(NamedTuple):
     depth: int
     comma: str
     colon: str
+    nesting: int = 0
     is_aside: bool = False
 
 
@@ -118,11 +121,10 @@ class Graph:
         Returns:
             Whether there are any.
         """
-        num_aside = len({place.target for place in self.containers if place.is_aside})
-        num = len({place.target for place in self.containers})
-        depths = allot_depths(num - num_aside, num_aside, self.num_nodes)
+        kind_of = {place.target: Kind(place.is_aside, place.nesting) for place in self.containers}
+        depths = allot_depths(Counter(kind_of.values()), self.num_nodes)
         for place in self.containers:
-            depth = min(place.depth, depths[place.is_aside])
+            depth = min(place.depth, depths[kind_of[place.target]])
             if depth == 0:
                 continue
             dfa = containers(depth, place.comma, place.colon)

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from agentflow.constraint.automaton import BoolArray, CharDfa, IntArray, intersect, length_between, reach_forward
 from agentflow.constraint.exclusion import exclude
 from agentflow.constraint.fragment import DEAD, NO_EDGES, Fragment, SlotSpec
+from agentflow.constraint.free import Containers
+from agentflow.constraint.free_fragment import lift_containers
 from agentflow.constraint.grounding import SpanNfa, SpanSpec, determinise_spans
 from agentflow.constraint.lift import Lifted, lift
 from agentflow.constraint.limits import spend
@@ -46,10 +48,11 @@ def _make(specs: tuple[SlotSpec | SpanSpec, ...], vocabulary: Vocabulary) -> Fra
     bases = {_base_key(spec) for spec in specs}
     if len(bases) == 1 and isinstance(specs[0], SlotSpec):
         spec = specs[0]
+        if isinstance(spec.dfa, Containers) and not spec.entry:
+            lifted = lift_containers(spec.dfa, vocabulary)
+            return _pack(lifted, lifted.labels, lifted.table, is_pruned=False)
         labels = spec.dfa.accepting.astype(np.int32) * ((1 << len(specs)) - 1)
         lifted = lift(spec.dfa.starts, spec.dfa.table, labels, spec.style, vocabulary)
-        if spec.style == "value" and not spec.entry:
-            return _pack(lifted, lifted.labels, lifted.table, is_pruned=False)
         fragment = _count_characters(lifted, spec.minimum, spec.maximum, spec.unit, num_whole=spec.dfa.num_states)
     else:
         firsts = tuple(spec.start if isinstance(spec, SlotSpec) else 0 for spec in specs)

@@ -33,7 +33,7 @@ class CompileLimits:
     max_states: int = 400_000
     max_alternatives: int = 512
     max_recursion: int = 6
-    max_depth: int = 5
+    max_depth: int = 7
     max_schema_bytes: int = 4_000_000
     timeout_s: float = 20.0
 

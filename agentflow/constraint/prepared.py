@@ -23,13 +23,14 @@ import numpy.typing as npt
 from agentflow.constraint import numbers
 from agentflow.constraint.automaton import IntArray, universal
 from agentflow.constraint.fragment import Exit, Partition, SlotSpec
-from agentflow.constraint.free import DEEPEST, containers
+from agentflow.constraint.free import DEEPEST, Containers, containers
+from agentflow.constraint.free_fragment import LeanLift, lean_key, lean_lift
 from agentflow.constraint.lift import ExitTokens, Lifted, exit_tokens, exits_key, lift, lift_key
 from agentflow.constraint.surface_bytes import Style
 from agentflow.constraint.vocabulary import Trie, Vocabulary
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
-_FORMAT = 2
+_FORMAT = 3
 _STYLES: tuple[Style, ...] = ("json", "raw", "value")
 _MIN_TOKENS = 10_000
 _log = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ def prepare(vocabulary: Vocabulary) -> None:
         arrays |= _pack_exits(style, exit_tokens(vocabulary, style))
     for i, slot in enumerate(slots):
         arrays |= _pack(f"lift{i}", _lift_slot(slot, vocabulary))
+    values = lean_lift(_free_values(), vocabulary)
+    arrays |= _pack("values", values.lifted) | {"values.depths": values.depths}
     if path is not None:
         _write_file(path, arrays)
 
@@ -67,8 +70,12 @@ def _common_slots() -> list[SlotSpec]:
     """Give the slots that most schemas have."""
     strings = [SlotSpec(universal(), style=style) for style in ("json", "raw")]
     texts = [numbers.all_numbers(), numbers.integers()]
-    values = [containers(depth, ",", ":") for depth in range(1, DEEPEST + 1)]
-    return [*strings, *(SlotSpec(dfa) for dfa in texts), *(SlotSpec(dfa, style="value") for dfa in values)]
+    return [*strings, *(SlotSpec(dfa) for dfa in texts)]
+
+
+def _free_values() -> Containers:
+    """Give the arrays and objects without a schema, as JSON is written compactly."""
+    return containers(DEEPEST, ",", ":")
 
 
 def _labels(slot: SlotSpec) -> IntArray:
@@ -81,9 +88,9 @@ def _lift_slot(slot: SlotSpec, vocabulary: Vocabulary) -> Lifted:
 
 def _path(vocabulary: Vocabulary, slots: list[SlotSpec]) -> Path:
     digest = hashlib.blake2b(f"{_FORMAT} {vocabulary.fingerprint}".encode(), digest_size=16)
-    for slot in slots:
-        digest.update(slot.style.encode())
-        for part in slot.dfa.key:
+    for style, dfa in [*((slot.style, slot.dfa) for slot in slots), ("value", _free_values())]:
+        digest.update(style.encode())
+        for part in dfa.key:
             digest.update(part)
     return cache_folder() / "vocabularies" / f"{digest.hexdigest()}.npz"
 
@@ -98,12 +105,14 @@ def _read_file(path: Path, vocabulary: Vocabulary, slots: list[SlotSpec]) -> boo
         trie = Trie(*(arrays[f"trie.{name}"] for name in Trie._fields))
         exits = {style: _unpack_exits(style, arrays, vocabulary) for style in _STYLES}
         lifts = [_unpack(f"lift{i}", arrays) for i in range(len(slots))]
+        values = LeanLift(_unpack("values", arrays), arrays["values.depths"])
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
         _log.warning("the prepared vocabulary %s cannot be read (%s); it is made anew", path, error)
         return False
     vocabulary.take_trie(trie)
     for style, found in exits.items():
         vocabulary.fragments[exits_key(style)] = found
+    vocabulary.fragments[lean_key(_free_values())] = values
     for slot, lifted in zip(slots, lifts, strict=True):
         vocabulary.fragments[lift_key(slot.dfa.starts, slot.dfa.table, _labels(slot), slot.style)] = lifted
     return True

@@ -83,6 +83,19 @@ class Depth:
     is_aside: bool = False
 
 
+@dataclass
+class Reached:
+    """How far writing went: limits of no less would have cut nothing off.
+
+    Attributes:
+        recursion: Times that a node stood within itself.
+        depth: Values without a schema within each other.
+    """
+
+    recursion: int = 0
+    depth: int = 0
+
+
 class ValueWriter:
     """Writes the values of one document's nodes into a graph."""
 
@@ -99,6 +112,7 @@ class ValueWriter:
         max_cycles: int | None = None,
         unchecked: list[tuple[str, str]] | None = None,
         has_containers: bool = False,
+        reached: Reached | None = None,
     ) -> None:
         """Take what to write, where and how."""
         self.tree = tree
@@ -112,6 +126,7 @@ class ValueWriter:
         self._max_cycles = max_cycles
         self._has_containers = has_containers and printer.has_bounded_layout and grounding is None
         self.is_cut = False
+        self.reached = reached or Reached()
         self.num_slot_states = 0
         """About how many states the slots that were written will have."""
 
@@ -151,19 +166,24 @@ class ValueWriter:
         for entry in ENTRIES:
             begin = self.add_node()
             piece.heads.append(((entry,), begin))
-            place = ContainerPlace(begin, entry, end, current().max_depth, comma, colon, is_aside=depth.is_aside)
+            place = ContainerPlace(
+                begin, entry, end, current().max_depth, comma, colon, depth.nesting, is_aside=depth.is_aside
+            )
             self.graph.containers.append(place)
         piece.add_exit((), [end])
 
     def _enter(self, node: Node, depth: Depth) -> Depth | None:
         """Step into arrays and objects, unless the recursion is too deep."""
         if not node:
+            self.reached.depth = max(self.reached.depth, depth.free + 1)
             if depth.free >= self._max_depth:
                 return None
             return Depth(depth.nesting, depth.free + 1, depth.seen)
         if node in depth.seen:
             self.tree.recursive.update(depth.seen[depth.seen.index(node) :])
-        if depth.seen.count(node) > self._max_recursion or self._is_too_deep(node, depth):
+        num_around = depth.seen.count(node)
+        self.reached.recursion = max(self.reached.recursion, num_around)
+        if num_around > self._max_recursion or self._is_too_deep(node, depth):
             self.is_cut = True
             return None
         return Depth(depth.nesting, depth.free, (*depth.seen, node))

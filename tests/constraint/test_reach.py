@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import jsonschema
+import numpy as np
 import pytest
 from constraint_helpers import random_log_probs, spell
 
 from agentflow.constraint import compile_constraint, condition, json_grammar
 from agentflow.constraint.canonical import canonical_text
 from agentflow.constraint.fragment import SlotSpec
-from agentflow.constraint.free import DEEPEST, allot_depths, containers
+from agentflow.constraint.free import DEEPEST, Kind, allot_depths, containers
 from agentflow.constraint.strings import ALL
 from agentflow.errors import UnsupportedSchemaError
 
@@ -103,25 +104,69 @@ def test_a_reference_is_the_schema_it_refers_to(vocabulary):
 
 @pytest.mark.slow
 def test_free_values_are_deep_where_there_are_few(vocabulary):
-    """One free value may be five brackets deep; arrays stand right in arrays in the first three alone."""
-    assert takes({}, '{"a":[{"b":{"c":[1]}}]}', vocabulary)
+    """One free value may be seven brackets deep; arrays stand right in arrays in the first three alone."""
+    assert takes({}, '{"a":[{"b":{"c":[{"d":[1]}]}}]}', vocabulary)
     assert takes({}, "[[[1]]]", vocabulary)
+    assert not takes({}, '[[{"a":[[1]]}]]', vocabulary)
     assert not takes({}, "[[[[1]]]]", vocabulary)
-    assert not takes({}, '{"a":{"a":{"a":{"a":{"a":{"a":1}}}}}}', vocabulary)
+    assert takes({}, '{"a":' * 7 + "1" + "}" * 7, vocabulary)
+    assert not takes({}, '{"a":' * 8 + "1" + "}" * 8, vocabulary)
     aside = {"type": "object", "properties": {"known": {"type": "null"}}}
     assert takes(aside, '{"a":[{"b":1}]}', vocabulary)
     assert takes({**CLOSED, "properties": {"any": {}, "more": aside}}, '{"any":{"a":[{"b":{"c":[1]}}]}}', vocabulary)
 
 
+@pytest.mark.slow
+def test_deep_numbers_are_written_without_exponents(vocabulary):
+    """Within more than two brackets numbers are plain decimals, of the same values."""
+    assert takes({}, '{"a":[-1.5e-7,0.25,0]}', vocabulary)
+    assert takes({}, '{"a":[[-1.5,0.25,10]]}', vocabulary)
+    assert not takes({}, '{"a":[[1e5]]}', vocabulary)
+    assert not takes({}, '{"a":[[01]]}', vocabulary)
+
+
 def test_the_deeper_the_free_values_the_fewer_there_are():
     """Depth falls with the number of places, first where no keyword speaks of them."""
-    assert allot_depths(1, 0, 10) == {False: DEEPEST, True: 3}
-    assert allot_depths(1, 9, 10)[False] > allot_depths(20, 9, 10)[False] >= 2
-    shares = [allot_depths(n, n, 10) for n in (1, 5, 20, 60, 100, 1000)]
-    assert [share[False] for share in shares] == sorted((share[False] for share in shares), reverse=True)
-    assert all(share[True] <= share[False] for share in shares)
-    assert allot_depths(1000, 1000, 10) == {False: 0, True: 0}
-    assert containers(DEEPEST, ",", ":").num_states < 2 * containers(DEEPEST - 1, ",", ":").num_states
+    declared, aside = Kind(is_aside=False, nesting=1), Kind(is_aside=True, nesting=1)
+    assert allot_depths({declared: 1}, 10) == {declared: DEEPEST}
+    assert allot_depths({aside: 1}, 10) == {aside: 3}
+    shares = [allot_depths({declared: n, aside: n}, 10) for n in (1, 5, 20, 60, 100, 1000)]
+    assert [share[declared] for share in shares] == sorted((share[declared] for share in shares), reverse=True)
+    assert all(share[aside] <= share[declared] for share in shares)
+    assert allot_depths({declared: 1000, aside: 1000}, 10) == {declared: 0, aside: 0}
+
+
+def test_a_lone_place_is_deeper_than_many_places_far_inside():
+    """Where a place adds little to what is there, it gets depth that would be dear for the many."""
+    near, far = Kind(is_aside=True, nesting=1), Kind(is_aside=True, nesting=3)
+    depths = allot_depths({near: 1, far: 20}, 1_000)
+    assert depths[near] > 3 >= depths[far] >= 2
+
+
+def test_the_automaton_of_a_depth_is_the_beginning_of_a_deeper_one():
+    """States within at most so many brackets come first, and lead to each other alike."""
+    whole = containers(DEEPEST, ", ", ": ")
+    for depth in range(1, DEEPEST):
+        part = containers(depth, ", ", ": ")
+        assert part.depths.max() == depth
+        num = part.num_states
+        assert (np.where(whole.table[:num] < num, whole.table[:num], -1) == part.table).all()
+        assert part.accepts("[" + '{"a": ' * (depth - 1) + "true" + "}" * (depth - 1) + "]")
+        assert not part.accepts("[" + '{"a": ' * depth + "true" + "}" * depth + "]")
+
+
+def test_free_values_are_json_of_all_kinds():
+    """What the automaton takes is an array or object that a parser reads; what it does not take is not."""
+    values = containers(DEEPEST, ",", ":")
+    good = (
+        "[]", "{}", '[{"a":[true,false,null]},-0.5e+10,"\\n\\"x"]', '{"":[[1],[]],"b":[{}],"c":{}}',
+        '[[[{"a":[1]}]]]', '{"é":["🦄"]}',
+    )  # fmt: skip
+    for text in good:
+        json.loads(text)
+        assert values.accepts(text)
+    for text in ("", "1", "[", "[1,]", "[,1]", '{"a"}', '{"a":1,}', "{1:2}", "[01]", "[1.]", "[nul]", "[]]", '["\n"]'):
+        assert not values.accepts(text)
 
 
 def test_a_long_string_may_have_many_tokens():
