@@ -24,7 +24,7 @@ class CompileLimits:
         max_states: Automaton states made while compiling, intermediate ones included.
         max_alternatives: Alternatives that the logic of one (sub)schema may branch into.
         max_recursion: Times that a schema may contain itself before the recursion is cut off.
-        max_depth: Depth of values that have no schema of their own (``{}``). It is lowered on its own where there are
+        max_depth: Depth of values that have no schema of their own (``{}``), 7 at most. It is lowered where there are
             many such places: see `agentflow.constraint.free.allot_depths`.
         max_schema_bytes: Size of the schema, written as JSON.
         timeout_s: Seconds of the thread's CPU time until compiling gives up.
