@@ -13,6 +13,7 @@ if exactly the right calls are made, with the right arguments. Sets:
 
 Requests longer than the embedded model's context are left out for all, and counted. Needle's withheld calls count as
 made. `parallel` needs several calls in one turn: the embedded model is told "Call independent tools together.".
+SmolLM2's schema allows the declared arguments alone, and one call but in `parallel`: left free it repeats itself.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ PEERS: Final = {
 OWN_SETS: Final[tuple[Split, ...]] = ("values", "phrasings", "tools")
 BFCL_SETS: Final = {"simple": "simple_python", "multiple": "multiple", "parallel": "parallel"}
 MOST_CALLS: Final = 4
-"""What SmolLM2 may make in the set `parallel`; elsewhere the schema allows it one call, which is a help."""
+"""Calls that SmolLM2 may make in the set `parallel`; elsewhere its schema allows one, which is a help."""
 TOGETHER: Final = "Call independent tools together."
 _TYPES: Final = {"dict": "object", "float": "number", "tuple": "array", "any": "string"}
 _IGNORED: Final = str.maketrans("", "", " ,./-_*^'\"")
