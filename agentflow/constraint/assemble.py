@@ -8,37 +8,43 @@ and a slot is entered as one block of states, its fragment:
 A subset holds literal nodes and at most one block with its state: slots that begin at the same place are read side by
 side as one fragment. While a literal runs beside a slot (a declared key beside the additional keys), the
 token of the literal is an exception to the slot's row. Most blocks have no company and are copied as arrays.
-
-The loops are compiled (`agentflow.constraint.assembly_kernels`); this module finds the fragments that they ask for.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from itertools import accumulate, chain
-from typing import Any, NamedTuple, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from agentflow.constraint import assembly_kernels as kernels
-from agentflow.constraint import pool_kernels as names
 from agentflow.constraint.automaton import IntArray
-from agentflow.constraint.fragment import NO_EDGES, Fragment, SlotSpec
-from agentflow.constraint.graph import START_NODE, Graph
+from agentflow.constraint.fragment import Fragment, SlotSpec
+from agentflow.constraint.graph import END, END_NODE, START_NODE, Graph, Run, Slot
 from agentflow.constraint.index import slot_fragment
-from agentflow.constraint.limits import check_time, num_states_left, spend
-from agentflow.constraint.spelling import Spelling
+from agentflow.constraint.limits import spend
 from agentflow.constraint.vocabulary import Vocabulary
 from agentflow.errors import ConfigurationError
 
+Nodes: TypeAlias = frozenset[int]
 _BlockKey: TypeAlias = tuple[tuple[int, int], ...]
 """The slots read in a block, each as (number of the slot, node behind it)."""
-_FINAL = 0
+_Closure: TypeAlias = tuple[Nodes, _BlockKey]
+"""The nodes with literals, and the slots, that jumps lead to."""
+
+
+_NO_NODES: Nodes = frozenset()
 
 
 class ConflictError(Exception):
     """A slot of arrays and objects without a schema stands beside another value; the graph has to be expanded."""
+
+
+class _Key(NamedTuple):
+    """A state: literal nodes, and a block with its state."""
+
+    nodes: Nodes
+    block: _BlockKey | None
+    state: int
 
 
 class Label(NamedTuple):
@@ -71,23 +77,22 @@ class TokenAutomaton(NamedTuple):
     fragments: list[Fragment]
 
 
-class _Kind(NamedTuple):
-    """A fragment that is in use; see `assembly_kernels.label_fragment`, and `leave_block` for `exit_rest`."""
+@dataclass
+class _Block:
+    """A fragment in its place: state ``q`` of the fragment is state ``base + q``."""
 
     fragment: Fragment
-    label_base: int
-    edge_label: IntArray
-    token_label: IntArray
-    exit_rest: IntArray
-
-
-class _Block(NamedTuple):
-    """A fragment in its place, its state ``q`` being ``base + q``; see `assembly_kernels.leave_block`."""
-
-    kind: _Kind
     base: int
-    place_behind: IntArray
-    after: IntArray
+    exits: list[Nodes]  # for each of the fragment's sets, the nodes behind it
+    behind: dict[int, Nodes] = field(default_factory=dict)  # by label, the nodes behind the sets that accept
+    after: dict[int, int] = field(default_factory=dict)  # by code of an exit, the state
+
+
+@dataclass
+class _Edges:
+    source: list[int] = field(default_factory=list)
+    label: list[int] = field(default_factory=list)
+    target: list[int] = field(default_factory=list)
 
 
 def assemble(graph: Graph, vocabulary: Vocabulary) -> TokenAutomaton:
@@ -105,158 +110,405 @@ class _Assembler:
     def __init__(self, graph: Graph, vocabulary: Vocabulary) -> None:
         self._graph = graph
         self._vocabulary = vocabulary
-        self._spelling = Spelling(graph, vocabulary)
-        self._net = self._spelling.net
-        self._store = kernels.new_store()
-        self._num = self._store[4]
-        self._num[names.STATES] = _FINAL + 1
-        self._num_spent = 0
-        self._kinds: dict[int, _Kind] = {}
-        self._blocks: list[_Block] = []
-        self._block_numbers: dict[_BlockKey, int] = {}
-        self._num_starts = 0
-        self._starts = np.zeros((64, 2), np.int64)
-        self._bases = np.zeros(64, np.int64)
+        self._middles: dict[tuple[int, int], int] = {}
+        self._middle_edges: list[tuple[int, int]] = []  # token, next node
+        self._closures: dict[int, _Closure] = {}
+        self._joint_closures: dict[Nodes, _Closure] = {}
+        self._is_closing: set[int] = set()
+        self._slot_numbers: dict[object, int] = {}
+        self._slots: list[Slot] = []
+        self._beginnings: dict[_BlockKey, tuple[_BlockKey, int]] = {}
+        self._node_edges: dict[int, dict[int, list[int]]] = {}
+        self._states: dict[_Key, int] = {}
+        self._todo: list[tuple[_Key, int]] = []
+        self._blocks: dict[_BlockKey, _Block] = {}
+        self._new_blocks: list[_BlockKey] = []
+        self._num_states = 0
+        self._labels: dict[Label, int] = {}
+        self._token_labels: dict[int, int] = {}
+        self._fragments: list[Fragment] = []
+        self._fragment_names: dict[int, int] = {}
+        self._edges = _Edges()
+        self._bulk: list[tuple[IntArray, IntArray, IntArray]] = []
+        self._edge_label_cache: dict[int, IntArray] = {}
+        self._rests: dict[tuple[Nodes, bytes], Nodes] = {}
+        self._node_rests: dict[bytes, dict[int, tuple[int, ...]]] = {}
+        self._literal_rows: dict[Nodes, dict[int, Nodes]] = {}
+        self._cuts: dict[Run, list[tuple[int, ...]]] = {}
 
     def run(self) -> TokenAutomaton:
-        self._store, start = kernels.first_place(self._net, self._store, START_NODE)
-        num = self._num
-        while True:
-            max_states = int(num[names.STATES]) + num_states_left()
-            self._store = kernels.expand(self._net, self._store, self._starts, self._bases, _FINAL, max_states)
-            self._look()
-            self._begin_waiting()
-            if num[names.TODO]:
-                self._write_beside()
-            elif not num[names.WAITING]:
-                break
-        first = int(self._pool.value[start])
-        source, label, target = kernels.finish(self._store, first)
-        labels, fragments = self._labels(), [kind.fragment for kind in self._kinds.values()]
-        return TokenAutomaton(
-            int(num[names.STATES]), first if first != _FINAL else 0, source, label, target, labels, fragments
-        )
+        self._state(_Key(frozenset({START_NODE}), None, 0), is_closed=False)
+        final = self._final = self._add_state()
+        while self._todo or self._new_blocks:
+            if self._todo:
+                self._write_row(*self._todo.pop())
+            else:
+                self._write_block(self._new_blocks.pop())
+        arrays = [
+            (
+                np.array(self._edges.source, np.int32),
+                np.array(self._edges.label, np.int32),
+                np.array(self._edges.target, np.int32),
+            )
+        ]
+        source, label, target = (np.concatenate(parts) for parts in zip(*arrays, *self._bulk, strict=True))
+        return TokenAutomaton(self._num_states, final, source, label, target, list(self._labels), self._fragments)
 
-    @property
-    def _pool(self) -> names.Pool:
-        return names.Pool(*self._store[:5])
+    # ------------------------------------------------------------ states
 
-    def _look(self) -> None:
-        """Count the new states, look at the clock, and see what went wrong."""
-        spend(int(self._num[names.STATES]) - self._num_spent)
-        self._num_spent = int(self._num[names.STATES])
-        check_time()
-        status = self._num[names.STATUS]
-        if status == kernels.CONFLICT:
-            raise self._conflict("a slot begins while another one is read")
-        if status == kernels.ADJOINING:
-            raise self._conflict("two slots with nothing between them")
-        if status == kernels.ENDING:
-            raise ConfigurationError("a slot at the end without an end token", hint="report this schema")
+    def _add_state(self) -> int:
+        spend()
+        self._num_states += 1
+        return self._num_states - 1
 
-    def _conflict(self, reason: str) -> Exception:
-        if self._graph.containers:
-            return ConflictError(reason)
-        return ConfigurationError(reason, hint="report this schema")
+    def _state(self, key: _Key, *, is_closed: bool = True) -> int:
+        """Give the number of a state; entering a node's slots opens their block."""
+        nodes, block = key.nodes, key.block
+        state = key.state
+        if not is_closed:
+            literal, slots = self._close(nodes)
+            if END_NODE in literal:
+                return self._final
+            nodes = literal
+            if slots and block is not None and self._begin(slots) != (block, state):
+                raise self._conflict("a slot begins while another one is read")
+            if slots:
+                block, state = self._begin(slots)
+        if block is not None and not nodes:
+            return self._block(block).base + state
+        key = _Key(nodes, block, state)
+        number = self._states.get(key)
+        if number is None:
+            number = self._states[key] = self._add_state()
+            self._todo.append((key, number))
+        return number
 
-    # ------------------------------------------------------------ slots
+    def _close(self, nodes: Nodes) -> _Closure:
+        """Follow jumps: give the nodes that have literals, and the slots."""
+        if len(nodes) == 1:
+            (node,) = nodes
+            return self._closures.get(node) or self._close_node(node)
+        found = self._joint_closures.get(nodes)
+        if found is None:
+            closures = [self._closures.get(node) or self._close_node(node) for node in nodes]
+            literal = _NO_NODES.union(*(some for some, _ in closures))
+            slots = {slot for _, some in closures for slot in some}
+            found = self._joint_closures[nodes] = literal, tuple(sorted(slots))
+        return found
 
-    def _begin_waiting(self) -> None:
-        """Find the blocks that places wait for."""
-        pool, waiting = self._pool, self._store[-1][: self._num[names.WAITING]]
-        for name in set(pool.items[pool.begin[waiting] + 2].tolist()):
-            pool = self._pool
-            if name == names.NO_PAIRS or pool.value[name] >= 0:
+    def _close_node(self, node: int) -> _Closure:
+        """Close a node, and before it those it jumps to: most closures are those of others and a little more."""
+        todo = [node]
+        while todo:
+            at = todo.pop()
+            if at in self._closures:
                 continue
-            pairs = pool.items[pool.begin[name] + 1 : pool.begin[name + 1]].tolist()
-            key, state = self._begin(tuple(sorted(self._spelling.pairs[pair] for pair in pairs)))
-            number = self._block(key)
-            if self._num_starts == len(self._starts):
-                self._starts = np.concatenate([self._starts, np.zeros_like(self._starts)])
-            self._starts[self._num_starts] = number, state
-            self._pool.value[name] = self._num_starts
-            self._num_starts += 1
+            if at < 0:
+                self._closures[at] = frozenset((at,)), ()
+                continue
+            ahead = [other for other in self._graph.jumps[at] if other not in self._closures]
+            if ahead and at not in self._is_closing:
+                self._is_closing.add(at)
+                todo += [at, *ahead]
+            else:
+                self._closures[at] = self._collect(at)
+        return self._closures[node]
+
+    def _collect(self, node: int) -> _Closure:
+        """Walk the jumps, no further than to nodes that are closed."""
+        graph = self._graph
+        literal: set[int] = set()
+        slots: set[tuple[int, int]] = set()
+        seen = {node}
+        todo = [node]
+        while todo:
+            at = todo.pop()
+            if graph.runs[at] or at == END_NODE:
+                literal.add(at)
+            slots.update((self._slot_number(slot), target) for slot, target in graph.slots[at])
+            for other in graph.jumps[at]:
+                if other in seen:
+                    continue
+                seen.add(other)
+                closed = self._closures.get(other)
+                if closed is None:
+                    todo.append(other)
+                else:
+                    literal |= closed[0]
+                    slots.update(closed[1])
+        return frozenset(literal), tuple(sorted(slots))
+
+    def _slot_number(self, slot: Slot) -> int:
+        number = self._slot_numbers.setdefault(slot.key, len(self._slots))
+        if number == len(self._slots):
+            self._slots.append(slot)
+        return number
 
     def _begin(self, slots: _BlockKey) -> tuple[_BlockKey, int]:
         """Give the block and the state in which slots begin; a slot that is entered in several ways is one block.
 
         Values without a schema that begin together are read as the shallowest of them.
         """
-        members = [self._spelling.slots[number] for number in dict.fromkeys(number for number, _ in slots)]
-        places = [slot for slot in members if isinstance(slot, SlotSpec) and slot.entry]
-        if len(places) != len(members) or len({slot.entry for slot in places}) != 1:
-            return slots, 0
-        shallowest = min(places, key=lambda slot: slot.dfa.num_states)  # a part of all the others
-        number = self._spelling.number_of(replace(shallowest, entry=""))
-        return tuple((number, target) for _, target in slots), shallowest.start
-
-    def _block(self, key: _BlockKey) -> int:
-        number = self._block_numbers.get(key)
-        if number is not None:
-            return number
-        behind: dict[int, list[int]] = {}
-        for slot, target in key:
-            behind.setdefault(slot, []).append(target)
-        slots = tuple(self._spelling.slots[slot] for slot in behind)
-        is_container = [isinstance(slot, SlotSpec) and slot.style == "value" for slot in slots]
-        if any(is_container) and not all(is_container):
-            raise self._conflict("a slot of any value begins beside another one")
-        kind = self._kind(slot_fragment(slots, self._vocabulary))
-        masks = kind.fragment.masks
-        base = int(self._num[names.STATES])
-        self._num[names.STATES] += kind.fragment.num_states
-        nodes = [list(dict.fromkeys(part)) for part in behind.values()]
-        begin = np.array([0, *accumulate(map(len, nodes))], np.int64)
-        self._store, place_behind, after = kernels.leave_block(
-            self._net, self._store, masks.distinct, masks.is_end, begin,
-            np.array(list(chain.from_iterable(nodes)), np.int32), masks.of_exit, kind.exit_rest,
-        )  # fmt: skip
-        self._look()
-        edges = kernels.copy_block(
-            self._store, kind.fragment.packed, kind.edge_label, kind.token_label, masks.of_state, base, place_behind,
-            after,
-        )  # fmt: skip
-        self._store = (*self._store[:7], edges, *self._store[8:])
-        return self._add_block(key, _Block(kind, base, place_behind, after))
-
-    def _add_block(self, key: _BlockKey, block: _Block) -> int:
-        number = self._block_numbers[key] = len(self._blocks)
-        self._blocks.append(block)
-        if number == len(self._bases):
-            self._bases = np.concatenate([self._bases, np.zeros_like(self._bases)])
-        self._bases[number] = block.base
-        return number
-
-    def _kind(self, fragment: Fragment) -> _Kind:
-        kind = self._kinds.get(id(fragment))
-        if kind is None:
-            self._store, label_base, edge_label, token_label = kernels.label_fragment(
-                self._net, self._store, fragment.packed, len(self._kinds), len(fragment.sets)
-            )
-            rests = [self._spelling.rests.get(rest.decode(), -1) for _, rest in fragment.exits]
-            exit_rest = np.array(rests, np.int32)
-            kind = self._kinds[id(fragment)] = _Kind(fragment, label_base, edge_label, token_label, exit_rest)
-        return kind
-
-    def _write_beside(self) -> None:
-        """Write the rows of states that have literals beside a slot, block by block."""
-        pool, todo = self._pool, self._store[-2][: self._num[names.TODO]]
-        for number in set(pool.items[pool.begin[todo] + 2].tolist()):
-            kind, base, place_behind, after = self._blocks[number]
-            fragment = kind.fragment
-            cells: npt.NDArray[Any] = NO_EDGES if fragment.partition is None else fragment.partition.cells
-            self._store = kernels.write_beside(
-                self._net, self._store, fragment.packed, number, base, kind.label_base, fragment.masks.of_state,
-                place_behind, after, cells, fragment.membership, self._starts,
-            )  # fmt: skip
-            self._look()
-
-    def _labels(self) -> list[Label]:
-        pool, labels = self._pool, self._store[8][: self._num[names.LABELS]]
-        sets: dict[int, frozenset[int]] = {names.NO_TOKENS: frozenset()}
-        found = []
-        for fragment, name, without in labels.tolist():
-            if without not in sets:
-                sets[without] = frozenset(pool.items[pool.begin[without] + 1 : pool.begin[without + 1]].tolist())
-            found.append(Label(fragment, name, sets[without]))
+        found = self._beginnings.get(slots)
+        if found is None:
+            found = slots, 0
+            members = [self._slots[number] for number in dict.fromkeys(number for number, _ in slots)]
+            places = [slot for slot in members if isinstance(slot, SlotSpec) and slot.entry]
+            if len(places) == len(members) and len({slot.entry for slot in places}) == 1:
+                shallowest = min(places, key=lambda slot: slot.dfa.num_states)  # a part of all the others
+                number = self._slot_number(replace(shallowest, entry=""))
+                found = tuple((number, target) for _, target in slots), shallowest.start
+            self._beginnings[slots] = found
         return found
+
+    def _conflict(self, reason: str) -> Exception:
+        if self._graph.containers:
+            return ConflictError(reason)
+        return ConfigurationError(reason, hint="report this schema")
+
+    # ------------------------------------------------------------ literals
+
+    def _tokens(self, run: Run) -> tuple[int, ...]:
+        tokens: list[int] = []
+        for piece in run:
+            if isinstance(piece, str):
+                tokens += self._vocabulary.encode(piece)
+            elif piece.text in self._vocabulary.control_ids:
+                tokens.append(self._vocabulary.control_ids[piece.text])
+            else:
+                raise ConfigurationError(
+                    f"the vocabulary has no control token {piece.text!r}",
+                    hint="use the tokenizer of a DiffusionGemma or Gemma 4 checkpoint, or the surface 'json'",
+                )
+        return tuple(tokens)
+
+    def _middle(self, tokens: tuple[int, ...], target: int) -> int:
+        """Give the node from which `tokens` lead to `target`; such nodes have negative numbers."""
+        node = target
+        for token in reversed(tokens):
+            key = (token, node)
+            before = self._middles.get(key)
+            if before is None:
+                self._middle_edges.append(key)
+                before = self._middles[key] = -len(self._middle_edges)
+            node = before
+        return node
+
+    def _edges_of(self, node: int) -> dict[int, list[int]]:
+        """Give the next nodes of a literal node by token."""
+        if node < 0:
+            token, following = self._middle_edges[-1 - node]
+            return {token: [following]}
+        edges = self._node_edges.get(node)
+        if edges is None:
+            edges = self._node_edges[node] = {}
+            for run, target in self._graph.runs[node]:
+                for tokens in self._spellings(run):
+                    edges.setdefault(tokens[0], []).append(self._middle(tokens[1:], target))
+        return edges
+
+    def _spellings(self, run: Run) -> list[tuple[int, ...]]:
+        """Cut a run into tokens; the end of a value has as many as there are end ids."""
+        cuts = self._cuts.get(run)
+        if cuts is None:
+            if run[-1] == END:
+                before = self._tokens(run[:-1])
+                cuts = [(*before, end) for end in sorted(self._vocabulary.end_ids)]
+            else:
+                cuts = [self._tokens(run)]
+            self._cuts[run] = cuts
+        return cuts
+
+    def _follow_rest(self, nodes: Nodes, rest: bytes) -> Nodes:
+        """Give the nodes behind `rest`, the bytes that a token spells beyond the end of a slot."""
+        found = self._rests.get((nodes, rest))
+        if found is None:
+            known = self._node_rests.setdefault(rest, {})
+            behind = []
+            for node in self._close(nodes)[0]:
+                some = known.get(node)
+                if some is None:
+                    some = known[node] = self._follow_from(node, rest.decode())
+                behind.append(some)
+            found = self._rests[nodes, rest] = _NO_NODES.union(*behind)
+        return found
+
+    def _follow_from(self, node: int, text: str) -> tuple[int, ...]:
+        """Give the nodes behind the beginning `text` of the literals of a node."""
+        found: list[int] = []
+        for run, target in self._graph.runs[node] if node >= 0 else ():
+            first = run[0]
+            if isinstance(first, str) and first.startswith(text):
+                remainder = (first[len(text) :], *run[1:]) if len(first) > len(text) else run[1:]
+                cuts = self._spellings(remainder) if remainder else [()]
+                found += [self._middle(tokens, target) for tokens in cuts]
+        return tuple(found)
+
+    # ------------------------------------------------------------ slots
+
+    def _block(self, key: _BlockKey) -> _Block:
+        block = self._blocks.get(key)
+        if block is None:
+            behind: dict[int, set[int]] = {}
+            for number, target in key:
+                behind.setdefault(number, set()).add(target)
+            slots = tuple(self._slots[number] for number in behind)
+            is_container = [isinstance(slot, SlotSpec) and slot.style == "value" for slot in slots]
+            if any(is_container) and not all(is_container):
+                raise self._conflict("a slot of any value begins beside another one")
+            fragment = slot_fragment(slots, self._vocabulary)
+            base = self._num_states
+            spend(fragment.num_states)
+            self._num_states += fragment.num_states
+            block = self._blocks[key] = _Block(fragment, base, [frozenset(nodes) for nodes in behind.values()])
+            self._new_blocks.append(key)
+        return block
+
+    def _behind(self, block: _Block, label: int) -> Nodes:
+        """Give the nodes behind the sets that accept."""
+        found = block.behind.get(label)
+        if found is None:
+            found = _NO_NODES.union(*(nodes for k, nodes in enumerate(block.exits) if label >> k & 1))
+            block.behind[label] = found
+        return found
+
+    def _fragment_name(self, fragment: Fragment) -> int:
+        name = self._fragment_names.get(id(fragment))
+        if name is None:
+            name = self._fragment_names[id(fragment)] = len(self._fragments)
+            self._fragments.append(fragment)
+        return name
+
+    def _label(self, fragment: int, cell: int, without: frozenset[int] = frozenset()) -> int:
+        return self._labels.setdefault(Label(fragment, cell, without), len(self._labels))
+
+    def _token_label(self, token: int) -> int:
+        found = self._token_labels.get(token)
+        if found is None:
+            found = self._token_labels[token] = self._label(-1, token)
+        return found
+
+    def _edge_labels(self, fragment: Fragment) -> IntArray:
+        """Give the label of each of a fragment's edges, those of cells first."""
+        if id(fragment) in self._edge_label_cache:
+            return self._edge_label_cache[id(fragment)]
+        name = self._fragment_name(fragment)
+        used, inverse = fragment.set_edges
+        labels = np.array([self._label(name, cell) for cell in used.tolist()], np.int32)[inverse]
+        if fragment.without:
+            states = {state for state, _ in fragment.without}
+            for edge in np.flatnonzero(np.isin(fragment.source, list(states))).tolist():
+                key = (int(fragment.source[edge]), int(fragment.cells[edge]))
+                if key in fragment.without:
+                    labels[edge] = self._label(name, key[1], fragment.without[key])
+        tokens, inverse = fragment.token_edges
+        singles = np.array([self._token_label(token) for token in tokens.tolist()], np.int32)[inverse]
+        self._edge_label_cache[id(fragment)] = np.append(labels, singles).astype(np.int32)
+        return self._edge_label_cache[id(fragment)]
+
+    # ------------------------------------------------------------ rows
+
+    def _literal_row(self, nodes: Nodes) -> dict[int, Nodes]:
+        if len(nodes) == 1:
+            (node,) = nodes
+            return {token: frozenset(targets) for token, targets in self._edges_of(node).items()}
+        found = self._literal_rows.get(nodes)
+        if found is None:
+            row: dict[int, set[int]] = {}
+            for node in nodes:
+                for token, targets in self._edges_of(node).items():
+                    if token in row:
+                        row[token].update(targets)
+                    else:
+                        row[token] = set(targets)
+            found = self._literal_rows[nodes] = {token: frozenset(targets) for token, targets in row.items()}
+        return found
+
+    def _add_edge(self, source: int, label: int, target: int) -> None:
+        self._edges.source.append(source)
+        self._edges.label.append(label)
+        self._edges.target.append(target)
+
+    def _write_row(self, key: _Key, number: int) -> None:
+        if key.block is None:
+            for token, targets in self._literal_row(key.nodes).items():
+                self._add_edge(number, self._token_label(token), self._state(_Key(targets, None, 0), is_closed=False))
+            return
+        block = self._block(key.block)
+        fragment = block.fragment
+        row = fragment.row(key.state)
+        behind = self._close(self._behind(block, int(fragment.labels[key.state])))[0]
+        literals = self._literal_row(key.nodes | behind)
+        taken: dict[int, set[int]] = {}
+        for token, targets in literals.items():
+            cell = fragment.cell_of(token)
+            target = self._enter(key.block, block, row.step(token, cell), targets)
+            if cell in row.by_cell:
+                taken.setdefault(row.by_cell[cell], set()).add(token)
+            self._add_edge(number, self._token_label(token), target)
+        name = self._fragment_name(fragment)
+        for cells, code in row.sets.items():
+            target = self._leave(key.block, block, code)
+            if target >= 0:
+                without = row.without.get(cells, frozenset()).union(taken.get(cells, ()))
+                self._add_edge(number, self._label(name, cells, without), target)
+        for token, code in row.tokens.items():
+            target = self._leave(key.block, block, code) if token not in literals else -1
+            if target >= 0:
+                self._add_edge(number, self._token_label(token), target)
+
+    def _leave(self, key: _BlockKey, block: _Block, code: int) -> int:
+        """Give the state after a token that moves the block by `code` and no literal; -1 is dead."""
+        if code >= 0:
+            return block.base + code
+        found = block.after.get(code)
+        if found is None:
+            found = block.after[code] = self._enter(key, block, code, _NO_NODES)
+        return found
+
+    def _enter(self, key: _BlockKey, block: _Block, code: int, targets: Nodes) -> int:
+        """Give the state after a token that moves the block by `code` and literals to `targets`; -1 is dead."""
+        if code >= 0:
+            literal, slots = self._close(targets)
+            if slots and self._begin(slots) != (key, code):
+                raise self._conflict("a slot begins while another one is read")
+            return self._state(_Key(literal, key, code))
+        if code <= -2:  # noqa: PLR2004 - codes of exits
+            label, rest = block.fragment.exits[-2 - code]
+            targets = targets | self._follow_rest(self._behind(block, label), rest)
+        return self._state(_Key(targets, None, 0), is_closed=False) if targets else -1
+
+    def _write_block(self, key: _BlockKey) -> None:
+        """Write the rows of all states of a block that stand alone."""
+        block = self._blocks[key]
+        fragment, base = block.fragment, block.base
+        targets = [self._leave(key, block, -2 - i) for i in range(len(fragment.exits))]
+        by_code = np.array([*targets, -1], np.int32)
+        after = np.append(fragment.target, fragment.token_target)
+        destination = np.where(after >= 0, after + base, by_code[np.where(after <= -2, -2 - after, -1)])  # noqa: PLR2004
+        alive = destination >= 0
+        source = np.append(fragment.source, fragment.token_source) + base
+        labels = self._edge_labels(fragment)
+        self._bulk.append((source[alive].astype(np.int32), labels[alive], destination[alive].astype(np.int32)))
+        for label in np.unique(fragment.labels).tolist():
+            if label:
+                self._write_exits(block, label)
+
+    def _write_exits(self, block: _Block, label: int) -> None:
+        """Write the literals behind a slot, from every state in which the same of its sets accept."""
+        literal, slots = self._close(self._behind(block, label))
+        if slots:
+            raise self._conflict("two slots with nothing between them")
+        if END_NODE in literal:
+            raise ConfigurationError("a slot at the end without an end token", hint="report this schema")
+        row = self._literal_row(literal)
+        sources = np.flatnonzero(block.fragment.labels == label) + block.base
+        labels = [self._token_label(token) for token in row]
+        targets = [self._state(_Key(nodes, None, 0), is_closed=False) for nodes in row.values()]
+        self._bulk.append(
+            (
+                np.tile(sources.astype(np.int32), len(row)),
+                np.repeat(np.array(labels, np.int32), len(sources)),
+                np.repeat(np.array(targets, np.int32), len(sources)),
+            )
+        )

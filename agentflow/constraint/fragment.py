@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,6 @@ _LONG_TOKEN = 16
 _MIN_COUNTED = 24
 _MAX_COUNTED_STATES = 2_048
 NO_EDGES = np.zeros(0, np.int32)
-NO_PLACES = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -135,48 +134,6 @@ class Partition:
         return np.flatnonzero(self.cells).astype(np.int32)
 
 
-class Packed(NamedTuple):
-    """A fragment for compiled loops; ``S`` states, ``E`` edges of sets, ``T`` edges of tokens.
-
-    Attributes:
-        labels: ``(S,)`` int32; see `Fragment`.
-        begin: ``(S + 1,)`` int64, where the edges of each state begin.
-        cells: ``(E,)`` int32, sets of cells.
-        target: ``(E,)`` int32.
-        token_begin: ``(S + 1,)`` int64.
-        token: ``(T,)`` int32.
-        token_target: ``(T,)`` int32.
-        without_begin: ``(E + 1,)`` int64, where the tokens taken out of each edge begin; empty: there are none.
-        without: int32, these tokens.
-    """
-
-    labels: IntArray
-    begin: npt.NDArray[np.int64]
-    cells: IntArray
-    target: IntArray
-    token_begin: npt.NDArray[np.int64]
-    token: IntArray
-    token_target: IntArray
-    without_begin: npt.NDArray[np.int64]
-    without: IntArray
-
-
-class Masks(NamedTuple):
-    """Which of a slot's sets accept, each combination once.
-
-    Attributes:
-        distinct: ``(N,)`` int32, bit k: the k-th set does.
-        is_end: ``(N,)`` bool, whether it is the label of a state; else that of an exit alone.
-        of_state: ``(S,)`` int32, index into `distinct`, -1: none accepts.
-        of_exit: ``(X,)`` int32, index into `distinct`.
-    """
-
-    distinct: IntArray
-    is_end: npt.NDArray[np.bool_]
-    of_state: IntArray
-    of_exit: IntArray
-
-
 @dataclass(frozen=True, eq=False)
 class Fragment:
     """A slot's token automaton; state 0 is the start.
@@ -220,38 +177,14 @@ class Fragment:
         return begin, np.array(list(chain.from_iterable(self.sets)), np.int32)
 
     @cached_property
-    def packed(self) -> Packed:
-        """The same as arrays with an index by state."""
-        edges, tokens = self._begins
-        begin, without = NO_PLACES, NO_EDGES
-        if self.without:
-            pairs = zip(self.source.tolist(), self.cells.tolist(), strict=True)
-            lists = [sorted(self.without.get(pair, ())) for pair in pairs]
-            begin = np.zeros(len(lists) + 1, np.int64)
-            np.cumsum([len(part) for part in lists], out=begin[1:])
-            without = np.array(list(chain.from_iterable(lists)), np.int32)
-        arrays = (self.labels, edges, self.cells, self.target, tokens, self.token, self.token_target, begin, without)
-        parts: list[npt.NDArray[Any]] = [np.require(array, requirements=["C", "W"]) for array in arrays]
-        return Packed(*parts)
+    def set_edges(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.intp]]:
+        """The sets that edges are labelled with, and for each edge the place of its set among them."""
+        return np.unique(self.cells, return_inverse=True)
 
     @cached_property
-    def membership(self) -> npt.NDArray[np.bool_]:
-        """``(sets, cells)``, which set holds which cell."""
-        begin, cells = self.flat_sets
-        found = np.zeros((len(self.sets), 0 if self.partition is None else self.partition.num_cells), np.bool_)
-        found[np.repeat(np.arange(len(self.sets)), np.diff(begin)), cells] = True
-        return found
-
-    @cached_property
-    def masks(self) -> Masks:
-        """The labels that occur."""
-        exits = np.array([label for label, _ in self.exits], np.int32)
-        distinct, place = np.unique(np.concatenate([[0], self.labels, exits]), return_inverse=True)
-        mask_of, num_states = place[1:].astype(np.int32) - 1, self.num_states
-        is_end = np.zeros(len(distinct), bool)
-        is_end[place[1 : 1 + num_states]] = True
-        of_state, of_exit = mask_of[:num_states].copy(), mask_of[num_states:].copy()
-        return Masks(distinct[1:].astype(np.int32), is_end[1:], of_state, of_exit)
+    def token_edges(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.intp]]:
+        """The tokens that edges are labelled with, and for each edge the place of its token among them."""
+        return np.unique(self.token, return_inverse=True)
 
     @cached_property
     def _begins(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
