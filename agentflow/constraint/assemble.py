@@ -66,6 +66,9 @@ class TokenAutomaton(NamedTuple):
         target: ``(E,)`` int32.
         labels: The token sets.
         fragments: The fragments that labels refer to.
+        copy: ``(S,)`` int32, the copy of a fragment that each state stands in, -1: none.
+        origin: ``(S,)`` int32, what the state is a copy of: states of one fragment that have one number in it
+            have one origin, -1: none.
     """
 
     num_states: int
@@ -75,6 +78,8 @@ class TokenAutomaton(NamedTuple):
     target: IntArray
     labels: list[Label]
     fragments: list[Fragment]
+    copy: IntArray
+    origin: IntArray
 
 
 @dataclass
@@ -152,7 +157,23 @@ class _Assembler:
             )
         ]
         source, label, target = (np.concatenate(parts) for parts in zip(*arrays, *self._bulk, strict=True))
-        return TokenAutomaton(self._num_states, final, source, label, target, list(self._labels), self._fragments)
+        return TokenAutomaton(
+            self._num_states, final, source, label, target, list(self._labels), self._fragments, *self._copies()
+        )
+
+    def _copies(self) -> tuple[IntArray, IntArray]:
+        """Say for each state which block it stands in, and which state of a fragment it is a copy of."""
+        copy, origin = np.full((2, self._num_states), -1, np.int32)
+        first: dict[int, int] = {}
+        num_origins = 0
+        for number, block in enumerate(self._blocks.values()):
+            num = block.fragment.num_states
+            if id(block.fragment) not in first:
+                first[id(block.fragment)] = num_origins
+                num_origins += num
+            copy[block.base : block.base + num] = number
+            origin[block.base : block.base + num] = first[id(block.fragment)] + np.arange(num)
+        return copy, origin
 
     # ------------------------------------------------------------ states
 

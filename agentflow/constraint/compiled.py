@@ -65,6 +65,9 @@ class Constraint:
         num_atoms: Number of atoms.
         distance: ``(S,)`` int32, fewest tokens from each state to the end.
         final: The absorbing state.
+        copy: ``(S,)`` int32, the copy of a fragment that each state stands in, -1: none.
+        origin: ``(S,)`` int32, what the state is a copy of, -1: nothing. Copies go on by the same labels to the
+            same places of their copies, and differ where they are left.
     """
 
     vocabulary: Vocabulary
@@ -77,6 +80,8 @@ class Constraint:
     num_atoms: int
     distance: IntArray
     final: int
+    copy: IntArray
+    origin: IntArray
 
     @property
     def start_state(self) -> int:
@@ -362,4 +367,6 @@ def _pack(automaton: TokenAutomaton, vocabulary: Vocabulary) -> Constraint:
         num_atoms=atoms.num_atoms,
         distance=distance[keep],
         final=final,
+        copy=automaton.copy[keep],
+        origin=automaton.origin[keep],
     )
