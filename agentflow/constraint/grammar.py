@@ -231,6 +231,7 @@ class _Builder:
         self._has_containers = has_containers
         self.is_cut = False
         self.reached = Reached()
+        self.is_whole = False
         self._attempt = attempt
 
     def write_schema(self, schema: JsonSchema | bool, options: _Options) -> Piece:
@@ -334,19 +335,57 @@ def _build_graph(
 
 
 def _write_graph(write: Callable[[_Builder], None], limits: CompileLimits, *, has_containers: bool) -> _Builder:
-    """Write the graph as deep as its soft size limit allows: first the full depth, then less and less."""
+    """Write the graph as deep as its soft size limit allows."""
     trees = Trees()
-    failed: tuple[_Attempt, Reached] | None = None
-    for attempt in _attempts(limits):
-        if failed is not None and attempt.is_in_vain(*failed):
-            continue
-        builder = _Builder(attempt, has_containers=has_containers, trees=trees)
+
+    def attempt(plan: _Attempt) -> _Builder:
+        builder = _Builder(plan, has_containers=has_containers, trees=trees)
         with suppress(TooLargeError):
             write(builder)
             builder.graph.place_containers()
-            trees.give_back()
+            builder.is_whole = True
+        return builder
+
+    usual, last = _attempts(limits)
+    builder = _deepest(attempt, usual) or _first(attempt, last)
+    trees.give_back()
+    return builder
+
+
+def _deepest(attempt: Callable[[_Attempt], _Builder], plans: list[_Attempt]) -> _Builder | None:
+    """Find the deepest plan that stays within its limit; a less deep one never makes a larger graph.
+
+    Most schemas fit the first. Where it fails, the last is tried, and then the plans between the two are halved.
+    """
+    if not plans:
+        return None
+    builder = attempt(plans[0])
+    if builder.is_whole:
+        return builder
+    plans = [plan for plan in plans[1:] if not plan.is_in_vain(plans[0], builder.reached)]
+    found = None
+    low, high = 0, len(plans)  # plans from `high` on fit
+    at = high - 1
+    while low < high:
+        builder = attempt(plans[at])
+        if builder.is_whole:
+            found, high = builder, at
+        else:
+            low = at + 1
+        at = (low + high) // 2
+    return found
+
+
+def _first(attempt: Callable[[_Attempt], _Builder], plans: list[_Attempt]) -> _Builder:
+    """Take the first plan that stays within its limit; the last one has none."""
+    failed: tuple[_Attempt, Reached] | None = None
+    for plan in plans:
+        if failed is not None and plan.is_in_vain(*failed):
+            continue
+        builder = attempt(plan)
+        if builder.is_whole:
             return builder
-        failed = attempt, builder.reached
+        failed = plan, builder.reached
     raise AssertionError("the last attempt has no soft limit")
 
 
@@ -372,8 +411,8 @@ class _Attempt(NamedTuple):
         return self.num_nodes == failed.num_nodes and is_as_far and not has_cycles
 
 
-def _attempts(limits: CompileLimits) -> list[_Attempt]:
-    """Give the attempts, from the deepest to the least deep.
+def _attempts(limits: CompileLimits) -> tuple[list[_Attempt], list[_Attempt]]:
+    """Give the attempts, from the deepest to the least deep: those of usual size, and those of larger ones.
 
     Schemas that contain each other in many ways stay large however seldom each may recur; at the end their
     number is bounded, and after that each may only stand once within others.
@@ -381,10 +420,10 @@ def _attempts(limits: CompileLimits) -> list[_Attempt]:
     pairs = [(limits.max_recursion, 3), (4, 3), (3, 2), (2, 2), (1, 1), (1, 0)]
     pairs = [(min(r, limits.max_recursion), min(d, limits.max_depth)) for r, d in pairs]
     *usual, (recursion, depth) = dict.fromkeys(pairs)
-    attempts = [_Attempt(*pair) for pair in usual]
-    attempts.append(_Attempt(recursion, depth, _LARGE_NODES))
+    attempts = [_Attempt(recursion, depth, _LARGE_NODES)]
     attempts += [_Attempt(recursion, depth, _LARGE_NODES, cycles) for cycles in (6, 4, 3, 2)]
-    return [*attempts, _Attempt(0, depth, _LARGE_NODES), _Attempt(recursion, depth, None, 1)]
+    attempts += [_Attempt(0, depth, _LARGE_NODES), _Attempt(recursion, depth, None, 1)]
+    return [_Attempt(*pair) for pair in usual], attempts
 
 
 def _key(*parts: Any) -> str:

@@ -46,6 +46,11 @@ class Printer:
         return self.surface == "json" and self.whitespace != "pretty"
 
     @property
+    def shows_nesting(self) -> bool:
+        """Whether values look different at different nesting depths."""
+        return self.whitespace == "pretty"
+
+    @property
     def quote(self) -> Run:
         """What opens and closes a string."""
         return ('"',) if self.surface == "json" else (_MARK,)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from agentflow.constraint.copies import Context, Template, Templates
 from agentflow.constraint.fragment import SlotSpec
 from agentflow.constraint.free import ENTRIES
 from agentflow.constraint.graph import ContainerPlace, Graph, Run, concat
@@ -127,6 +128,7 @@ class ValueWriter:
         self._has_containers = has_containers and printer.has_bounded_layout and grounding is None
         self.is_cut = False
         self.reached = reached or Reached()
+        self._templates = Templates(graph)
         self.num_slot_states = 0
         """About how many states the slots that were written will have."""
 
@@ -136,17 +138,30 @@ class ValueWriter:
         Raises:
             TooLargeError: The soft limit is reached.
         """
-        if self._max_nodes is not None and self.graph.num_nodes >= self._max_nodes:
-            raise TooLargeError
+        self._check_size(1, 0)
         return self.graph.add_node()
 
+    def _check_size(self, num_nodes: int, num_slot_states: int) -> None:
+        """Make sure that the graph stays within its soft limit with so much more."""
+        if self._max_nodes is None:
+            return
+        has_room = self.graph.num_nodes + num_nodes <= self._max_nodes
+        if not has_room or self.num_slot_states + num_slot_states > _STATES_PER_NODE * self._max_nodes:
+            raise TooLargeError
+
     def write(self, node: Node, depth: Depth) -> Piece:
-        """Write all values of a node."""
+        """Write all values of a node, or copy them from where they were written before."""
         node = self.tree.simplify(node)
-        piece = self._write_scalars(node)
         if not node and self._has_containers:
+            piece = self._write_scalars(node)
             self._write_containers(piece, depth)
             return piece
+        context = self._context(node, depth)
+        template = self._templates.find(context, depth.seen)
+        if template is not None:
+            return self._copy(template, depth)
+        before = self._templates.begin(context, depth.seen, depth.nesting, self.num_slot_states)
+        piece = self._write_scalars(node)
         inner = self._enter(node, depth)
         if inner is not None:
             for array in self.tree.arrays(node):
@@ -155,7 +170,26 @@ class ValueWriter:
                 piece.absorb(self._write_object(node, shape, inner))
         if len(piece.heads) > _MAX_HEADS:
             self._join_heads(piece)
+        self._templates.keep(before, piece.heads, piece.exits, self.num_slot_states)
         return piece
+
+    def _context(self, node: Node, depth: Depth) -> Context:
+        has_bound = self._max_cycles is not None
+        num_cycles = sum(other in self.tree.recursive for other in depth.seen) if has_bound else 0
+        return Context(node, depth.free, depth.nesting if self.printer.shows_nesting else 0, num_cycles)
+
+    def _copy(self, template: Template, depth: Depth) -> Piece:
+        """Write a template again."""
+        self._check_size(len(template.nodes), template.num_slot_states)
+        self.num_slot_states += template.num_slot_states
+        for node, count in template.around:
+            if count:
+                self.tree.recursive.update(depth.seen[depth.seen.index(node) :])
+        offset = self._templates.copy(template, depth.nesting)
+        return Piece(
+            [(run, target + offset) for run, target in template.heads],
+            {run: [node + offset for node in nodes] for run, nodes in template.exits.items()},
+        )
 
     def _write_containers(self, piece: Piece, depth: Depth) -> None:
         """Write arrays and objects of any content; those that are not empty become slots."""
@@ -179,6 +213,7 @@ class ValueWriter:
             if depth.free >= self._max_depth:
                 return None
             return Depth(depth.nesting, depth.free + 1, depth.seen)
+        self._templates.entered.append(node)
         if node in depth.seen:
             self.tree.recursive.update(depth.seen[depth.seen.index(node) :])
         num_around = depth.seen.count(node)
@@ -307,8 +342,7 @@ class ValueWriter:
     def _count_states(self, slot: SlotSpec | SpanSpec) -> None:
         if isinstance(slot, SlotSpec):
             self.num_slot_states += slot.num_states
-            if self._max_nodes is not None and self.num_slot_states > _STATES_PER_NODE * self._max_nodes:
-                raise TooLargeError
+            self._check_size(0, 0)
 
     def write_value(self, text: str) -> Piece:
         """Write one scalar, given as JSON."""
