@@ -18,9 +18,10 @@ from agentflow.constraint.exclusion import exclude
 from agentflow.constraint.fragment import DEAD, NO_EDGES, Fragment, SlotSpec
 from agentflow.constraint.free import Containers
 from agentflow.constraint.free_fragment import lift_containers
-from agentflow.constraint.grounding import SpanNfa, SpanSpec, determinise_spans
+from agentflow.constraint.grounding import SpanSpec
 from agentflow.constraint.lift import Lifted, lift
 from agentflow.constraint.limits import spend
+from agentflow.constraint.span_fragment import span_fragment
 from agentflow.constraint.vocabulary import Vocabulary
 
 _MAX_FINE_LEVELS = 48
@@ -43,7 +44,7 @@ def slot_fragment(specs: tuple[SlotSpec | SpanSpec, ...], vocabulary: Vocabulary
 
 def _make(specs: tuple[SlotSpec | SpanSpec, ...], vocabulary: Vocabulary) -> Fragment:
     if len(specs) == 1 and isinstance(specs[0], SpanSpec):
-        return _lift_spans(specs[0], vocabulary)
+        return span_fragment(specs[0], vocabulary)
     withouts = [spec.without if isinstance(spec, SlotSpec) else frozenset() for spec in specs]
     bases = {_base_key(spec) for spec in specs}
     if len(bases) == 1 and isinstance(specs[0], SlotSpec):
@@ -63,11 +64,6 @@ def _make(specs: tuple[SlotSpec | SpanSpec, ...], vocabulary: Vocabulary) -> Fra
 
 def _base_key(spec: SlotSpec | SpanSpec) -> tuple[object, ...]:
     return (*spec.base_key, spec.entry) if isinstance(spec, SlotSpec) else spec.key
-
-
-def _lift_spans(spec: SpanSpec, vocabulary: Vocabulary) -> Fragment:
-    source, token, target, labels = determinise_spans(SpanNfa(spec, vocabulary.encode))
-    return Fragment(labels, None, (), NO_EDGES, NO_EDGES, NO_EDGES, source, token, target, (), {})
 
 
 def _with_length(spec: SlotSpec | SpanSpec) -> CharDfa:

@@ -194,6 +194,15 @@ class Vocabulary:
             raise ConfigurationError(f"the vocabulary cannot spell {text!r}")
         return ids
 
+    def encode_all(self, texts: Iterable[str]) -> list[tuple[int, ...]]:
+        """Cut many literals into their canonical tokens.
+
+        Raises:
+            ConfigurationError: The vocabulary cannot spell one of them.
+        """
+        known, encode = self._literals, self.encode
+        return [known.get(text) or encode(text) for text in texts]
+
     def _encode(self, text: str) -> tuple[int, ...] | None:
         if self._encoder is not None:
             ids = tuple(self._encoder(text))

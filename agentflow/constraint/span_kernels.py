@@ -1,0 +1,123 @@
+"""Compiled inner loops of grounded slots: sets of places in a text, and states that do the same.
+
+Compiled by numba on first use and cached on disk, as in `agentflow.constraint.kernels`. Compiling takes time for every
+array that a kernel handles, so there are few of them, and they do not grow: where the room is too small, the caller
+comes again with more. Sets and states are told apart by 64-bit hashes.
+"""
+
+# mypy: disable-error-code=untyped-decorator
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from agentflow.constraint.kernels import mix
+
+
+@njit(cache=True, nogil=True)
+def find_place(values: Any, hashes: Any, hashed: Any) -> Any:
+    """Give the place in a hash table of the value with a hash, or the free place for it."""
+    place = hashed & (len(values) - 1)
+    while values[place] >= 0 and hashes[values[place]] != hashed:
+        place = (place + 1) & (len(values) - 1)
+    return place
+
+
+@njit(cache=True, nogil=True)
+def build_subsets(nodes: Any, edges: Any, states: Any, members: Any, made: Any, values: Any, room: Any) -> Any:  # noqa: C901, PLR0917 - numba compiles functions of positional arrays, loops and all
+    """Make a nondeterministic automaton deterministic, by the subset construction from node 0 on.
+
+    Args:
+        nodes: ``(N + 1,)`` int64, where the edges of each node begin.
+        edges: ``(2, E)`` int64, symbol and target of each edge.
+        states: ``(3, S)`` int64 of zeros, to be filled: where the nodes of each state begin in `members`, where its
+            edges begin in `made`, and its hash.
+        members: ``(M,)`` int64, to be filled: the nodes of each state.
+        made: ``(2, T)`` int64, to be filled: symbol and target of each edge.
+        values: ``(H,)`` int64 of -1, a power of two and at least twice `S`.
+        room: ``(3, R)`` int64 of zeros, as many as there are symbols, edges and nodes at most.
+
+    Returns:
+        The number of states; 0 where there was not room enough.
+    """
+    last, link, seen = room[0], room[1], room[2]
+    members[0] = 0
+    states[0, 1] = 1
+    num, num_edges, at = 1, 0, 0
+    while at < num:
+        for i in range(states[0, at], states[0, at + 1]):
+            for edge in range(nodes[members[i]], nodes[members[i] + 1]):
+                name = edges[0, edge]
+                if last[name] == 0:
+                    if num_edges == made.shape[1]:
+                        return 0
+                    made[0, num_edges] = name
+                    num_edges += 1
+                link[edge] = last[name]
+                last[name] = edge + 1
+        for k in range(states[1, at], num_edges):
+            edge = last[made[0, k]] - 1
+            last[made[0, k]] = 0
+            size = states[0, num]
+            total = np.uint64(0)
+            while edge >= 0:
+                node = edges[1, edge]
+                if seen[node] != k + 1:
+                    if size == len(members):
+                        return 0
+                    seen[node] = k + 1
+                    members[size] = node
+                    size += 1
+                    total += mix(node, 1)
+                edge = link[edge] - 1
+            hashed = np.int64(mix(total, 3) >> np.uint64(1))
+            place = find_place(values, states[2], hashed)
+            if values[place] < 0:
+                if num + 2 > states.shape[1]:
+                    return 0
+                values[place] = num
+                states[2, num] = hashed
+                num += 1
+                states[0, num] = size
+            made[1, k] = values[place]
+        at += 1
+        states[1, at] = num_edges
+    return num
+
+
+@njit(cache=True, nogil=True)
+def name_blocks(order: Any, begin: Any, made: Any, blocks: Any, hashes: Any, values: Any) -> None:  # noqa: PLR0917 - as above
+    """Find the states of an automaton without cycles from which the same can be read.
+
+    Revuz, Minimisation of acyclic deterministic automata in linear time (1992): a state is looked at after all that
+    follow it; states with equal rows are one block.
+
+    Args:
+        order: ``(S,)`` int64, the states, each after all that follow it.
+        begin: ``(S + 1,)`` int64, where the edges of each state begin.
+        made: ``(2, E)`` int64, symbol and target of each edge.
+        blocks: ``(S,)`` int64, 1 where a state accepts and else 0; to be filled with the block of each state, -1 where
+            nothing can be read to the end.
+        hashes: ``(S,)`` int64, room for the hash of each block.
+        values: ``(H,)`` int64 of -1, a power of two and at least twice `S`.
+    """
+    num = 0
+    for state in order:
+        total = mix(blocks[state], 7)
+        is_alive = blocks[state] == 1
+        blocks[state] = -1
+        for edge in range(begin[state], begin[state + 1]):
+            block = blocks[made[1, edge]]
+            if block >= 0:
+                total += mix(made[0, edge] + 11, block)
+                is_alive = True
+        if is_alive:
+            hashed = np.int64(mix(total, 3) >> np.uint64(1))
+            place = find_place(values, hashes, hashed)
+            if values[place] < 0:
+                values[place] = num
+                hashes[num] = hashed
+                num += 1
+            blocks[state] = values[place]
