@@ -17,9 +17,8 @@ from decimal import Decimal
 from functools import cached_property
 
 from agentflow.constraint.automaton import CharDfa, from_strings, intersect, length_between, universal
-from agentflow.constraint.fragment import SlotSpec
 from agentflow.constraint.grounded import Span
-from agentflow.constraint.span_text import SpanText
+from agentflow.constraint.span_text import Places, SpanText
 from agentflow.constraint.strings import Strings
 from agentflow.constraint.surface_bytes import Style
 from agentflow.errors import ConfigurationError
@@ -75,16 +74,15 @@ class Grounding:
         found = (m[0].replace(",", "") for line in self.lines(span) for m in _NUMBER.finditer(line))
         return tuple(dict.fromkeys(Decimal(text) for text in found))
 
-    def slot(self, span: Span, members: Strings, style: Style) -> SpanSpec | SlotSpec | None:
+    def slot(self, span: Span, members: Strings, style: Style) -> SpanSpec | None:
         """Give the slot of the spans that are in a set of strings; ``None``: there is none."""
         lines = self.lines(span)
-        spec = SpanSpec(lines, style, span.words == "whole")
         is_plain = members.dfa.is_universal and members.minimum <= 1 and members.maximum is None
-        if members.finite is None and is_plain and not span.is_bounded:
-            return spec if spec.text.has_spans else None
-        allowed = intersect(members.expand(), length_between(max(1, span.min_length), span.max_length))
-        found = set(spec.text.matches(allowed))
-        return SlotSpec(from_strings(sorted(found)), 1, None, style) if found else None
+        allowed = None
+        if members.finite is not None or not is_plain or span.is_bounded:
+            allowed = intersect(members.expand(), length_between(max(1, span.min_length), span.max_length))
+        spec = SpanSpec(lines, style, span.words == "whole", allowed)
+        return spec if spec.has_spans else None
 
     def _may_copy(self, index: int, span: Span) -> bool:
         return not span.sources or not self.roles or self.roles[index] in span.sources
@@ -110,23 +108,35 @@ class SpanSpec:
         lines: The lines that spans lie in.
         style: How characters are spelt.
         is_whole: Whether spans begin and end at the borders of words.
+        allowed: The strings that may stand in the slot; ``None``: all but the empty one.
     """
 
     lines: tuple[str, ...]
     style: Style
     is_whole: bool = True
+    allowed: CharDfa | None = None
 
     @cached_property
     def key(self) -> tuple[object, ...]:
         """What makes two slots equal."""
-        return ("span", self.lines, self.style, self.is_whole)
+        return ("span", self.lines, self.style, self.is_whole, None if self.allowed is None else self.allowed.key)
 
     @cached_property
     def text(self) -> SpanText:
         """The lines as arrays."""
         return SpanText(self.lines, is_whole=self.is_whole)
 
+    @property
+    def has_spans(self) -> bool:
+        """Whether the texts hold a span for the slot."""
+        return self.text.has_spans if self.allowed is None else len(self.starts) > 0
+
+    @cached_property
+    def starts(self) -> Places:
+        """Where the spans that are allowed begin."""
+        return self.text.starts if self.allowed is None else self.text.matching_starts(self.allowed)
+
     @cached_property
     def dfa(self) -> CharDfa:
         """The spans as a set of strings; for slots that are shared with others."""
-        return from_strings(self.text.matches(universal()))
+        return from_strings(self.text.matches(self.allowed or universal()))

@@ -8,16 +8,41 @@ from __future__ import annotations
 
 import numpy as np
 
-from agentflow.constraint.fragment import NO_EDGES, Fragment
+from agentflow.constraint.fragment import NO_EDGES, Exit, Fragment
 from agentflow.constraint.grounding import SpanSpec
-from agentflow.constraint.span_nodes import determinise
+from agentflow.constraint.span_nodes import SpanStates, determinise
+from agentflow.constraint.span_strings import Endings, string_nodes
+from agentflow.constraint.span_text import expand_ranges
 from agentflow.constraint.span_words import word_nodes
 from agentflow.constraint.vocabulary import Vocabulary
 
 
 def span_fragment(spec: SpanSpec, vocabulary: Vocabulary) -> Fragment:
-    """Make the token automaton of a grounded slot."""
-    states = determinise(word_nodes(spec.text, spec.style, vocabulary))
+    """Make the token automaton of a grounded slot.
+
+    Raises:
+        UnsupportedSchemaError: It is larger than the limits in force.
+    """
+    if spec.allowed is None:
+        return _pack(determinise(word_nodes(spec.text, spec.style, vocabulary)), ())
+    nodes, endings = string_nodes(spec.text, spec.starts, spec.allowed, spec.style, vocabulary)
+    states = determinise(nodes)
+    return _pack(states, ()) if endings is None else _leave(states, endings, len(vocabulary))
+
+
+def _pack(states: SpanStates, exits: tuple[Exit, ...]) -> Fragment:
     source, token, target = (part.astype(np.int32) for part in (states.source, states.symbol, states.target))
     labels = states.is_end.astype(np.int32)
-    return Fragment(labels, None, (), NO_EDGES, NO_EDGES, NO_EDGES, source, token, target, (), {})
+    return Fragment(labels, None, (), NO_EDGES, NO_EDGES, NO_EDGES, source, token, target, exits, {})
+
+
+def _leave(states: SpanStates, endings: Endings, num_tokens: int) -> Fragment:
+    """Make edges of the tokens that end the string and go on."""
+    is_exit = states.symbol >= num_tokens
+    body = states.symbol[is_exit] - num_tokens
+    part, which = expand_ranges(endings.begin[body], endings.begin[body + 1])
+    source = np.append(states.source[~is_exit], states.source[is_exit][part])
+    order = np.argsort(source, kind="stable")
+    token = np.append(states.symbol[~is_exit], endings.token[which])[order]
+    target = np.append(states.target[~is_exit], -2 - endings.code[which])[order]
+    return _pack(SpanStates(source[order], token, target, states.is_end), endings.exits)

@@ -121,3 +121,43 @@ def name_blocks(order: Any, begin: Any, made: Any, blocks: Any, hashes: Any, val
                 hashes[num] = hashed
                 num += 1
             blocks[state] = values[place]
+
+
+@njit(cache=True, nogil=True)
+def tokens_along(trie: Any, first: Any, second: Any, data: Any, found: Any) -> Any:
+    """Find the tokens that stand anywhere in a text.
+
+    Args:
+        trie: Byte, depth, skip and token of each node; see `agentflow.constraint.kernels.build_trie`.
+        first: ``(256,)`` int64 node of each byte, -1: none.
+        second: ``(65536,)`` int64 node of each two bytes, -1: none.
+        data: ``(N,)`` int64 bytes of the text, -1 where no token goes on.
+        found: ``(3, F)`` int64, to be filled: where each token begins, the token, and where it ends.
+
+    Returns:
+        How many there are, in the order of their beginnings; -1 where there was not room enough.
+    """
+    byte, _, skip, token = trie
+    num = 0
+    for place in range(len(data)):
+        end = place
+        node = np.int64(-1)
+        while end < len(data) and data[end] >= 0:
+            if end == place:
+                node = first[data[end]]
+            elif end == place + 1:
+                node = second[256 * data[place] + data[end]]
+            else:
+                child, limit = node + 1, np.int64(skip[node])
+                while child < limit and byte[child] < data[end]:
+                    child = np.int64(skip[child])
+                node = child if child < limit and byte[child] == data[end] else np.int64(-1)
+            if node < 0:
+                break
+            end += 1
+            if token[node] >= 0:
+                if num == found.shape[1]:
+                    return -1
+                found[0, num], found[1, num], found[2, num] = place, token[node], end
+                num += 1
+    return num

@@ -184,6 +184,8 @@ class SpanText:
 
     def matching_starts(self, allowed: CharDfa) -> Places:
         """Give the starts of spans that are in a set."""
+        if allowed.is_empty:
+            return self.starts[:0]
         columns = np.append(self.columns(allowed), 0)
         start = at = self.starts
         state = np.zeros(len(start), np.int64)

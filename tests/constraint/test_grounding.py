@@ -104,6 +104,20 @@ def test_without_a_span_the_fallback_decides(vocabulary):
     assert takes("{}", optional, "no address here", vocabulary=vocabulary)
 
 
+def test_lengths_that_exclude_each_other_leave_no_span(vocabulary):
+    """The schema's own length and that of the span have no string in common, so the fallback decides."""
+    schema = {"type": "string", "maxLength": 3, "x-grounded": {"min_length": 5}}
+    assert takes('"abc"', schema, "Write to someone", vocabulary=vocabulary)
+
+
+def test_long_texts_have_spans_of_any_length(vocabulary):
+    """Spans with a least length alone were written out one by one, which a long line was too long for."""
+    line = " ".join(f"w{i}" for i in range(400))
+    schema = {"type": "string", "x-grounded": {"min_length": 6}}
+    assert takes('"w17 w18 w19"', schema, line, vocabulary=vocabulary)
+    assert not takes('"w17"', schema, line, vocabulary=vocabulary)
+
+
 def test_numbers_are_grounded_too(vocabulary):
     """A declared number stands in the text in digits and keeps its bounds."""
     schema = {"type": "integer", "minimum": 10, "x-grounded": True}

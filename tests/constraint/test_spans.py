@@ -8,7 +8,11 @@ from itertools import pairwise
 
 import pytest
 
+from agentflow.constraint.automaton import from_strings, intersect, length_between
+from agentflow.constraint.fragment import Exit, SlotSpec
 from agentflow.constraint.grounding import SpanSpec
+from agentflow.constraint.index import slot_fragment
+from agentflow.constraint.regex import pattern_dfa
 from agentflow.constraint.span_fragment import span_fragment
 from agentflow.constraint.span_text import SpanText
 from agentflow.constraint.surface_bytes import escape
@@ -68,6 +72,7 @@ def random_lines(seed: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line for line in lines if line))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_whole", [True, False], ids=["whole", "any"])
 @pytest.mark.parametrize("style", ["json", "raw"])
 def test_the_automaton_takes_each_span_in_its_own_tokens(style, is_whole, vocabulary):
@@ -95,3 +100,50 @@ def test_equal_ends_are_one_state(vocabulary):
     alone = span_fragment(SpanSpec(("go to the station",), "json"), vocabulary)
     both = span_fragment(SpanSpec(("go to the station", "come to the station"), "json"), vocabulary)
     assert both.num_states <= alone.num_states + len(vocabulary.encode("come")) + 1
+
+
+def readings(fragment, vocabulary) -> set[tuple[object, ...]]:
+    """Write out what a fragment accepts, and the tokens with which it is left, with what these spell behind it."""
+    found, todo = set(), [(0, ())]
+    while todo:
+        state, read = todo.pop()
+        if fragment.labels[state]:
+            found.add(read)
+        row = fragment.row(state)
+        for token in range(len(vocabulary)):
+            target = row.step(token, fragment.cell_of(token))
+            if target >= 0:
+                todo.append((target, (*read, token)))
+            elif target <= -2:
+                found.add((*read, token, fragment.exits[-2 - target]))
+    return found
+
+
+def some_set(seed: int):
+    """A length, a pattern, or both."""
+    rng = random.Random(seed)  # noqa: S311 - test data
+    low = rng.randint(1, 3)
+    lengths = length_between(low, rng.choice([None, low, low + 2]))
+    return (
+        lengths if seed % 2 else intersect(lengths, pattern_dfa(rng.choice(["a", "^[a-bé日]*$", r"^\w+\W\w+$", '"'])))
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_whole", [True, False], ids=["whole", "any"])
+@pytest.mark.parametrize("style", ["json", "raw"])
+def test_spans_in_a_set_are_read_like_other_strings(style, is_whole, vocabulary):
+    """The spans that are in a set, in every cut into tokens and with every token that may end them."""
+    num_sets = 0
+    for seed in range(30):
+        lines, allowed = random_lines(seed), some_set(seed)
+        found = {line[a:b] for line, a, b in spans(lines, is_whole=is_whole) if allowed.accepts(line[a:b])}
+        spec = SpanSpec(lines, style, is_whole, allowed)
+        assert spec.has_spans is bool(found), lines
+        if found:
+            others = readings(slot_fragment((SlotSpec(from_strings(found), 1, None, style),), vocabulary), vocabulary)
+            if style == "raw":  # such strings end with a control token: no token can end them and go on
+                others = {read for read in others if not isinstance(read[-1], Exit)}
+            assert readings(span_fragment(spec, vocabulary), vocabulary) == others, lines
+            num_sets += 1
+    assert num_sets > 15

@@ -1,0 +1,223 @@
+"""The spans of a text that are in a set of strings, in any tokens, like other strings.
+
+Of the vocabulary only the tokens count that stand in the text: a node is a place in the text, and with it a state of
+the automaton of the set. Tokens that end the string and go on (``."``) leave the slot as they leave others.
+
+    text  c o d e   A B - 1      (4 " AB" 7) (5 "A" 6) (5 "AB" 7) (6 "B-" 8) ...      place, token, place
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+
+from agentflow.constraint.automaton import BoolArray, CharDfa, IntArray
+from agentflow.constraint.fragment import Exit
+from agentflow.constraint.kernels import build_trie
+from agentflow.constraint.lift import exit_tokens
+from agentflow.constraint.limits import spend
+from agentflow.constraint.span_kernels import tokens_along
+from agentflow.constraint.span_nodes import SpanNodes
+from agentflow.constraint.span_text import Places, SpanText, expand_ranges
+from agentflow.constraint.surface_bytes import Style
+from agentflow.constraint.vocabulary import Trie, Vocabulary
+
+_MOST_EDGES_A_PLACE = 8
+_PLACES_PER_STATE = 64
+
+
+class Endings(NamedTuple):
+    """The tokens that may end a string and go on, by the part inside the string.
+
+    Attributes:
+        trie: The parts inside, each with its number.
+        begin: ``(K + 1,)``, where the tokens of each part begin.
+        token: ``(T,)`` the tokens.
+        code: ``(T,)`` the exit that each takes.
+        exits: The exits.
+    """
+
+    trie: _RootedTrie
+    begin: Places
+    token: Places
+    code: Places
+    exits: tuple[Exit, ...]
+
+
+class _RootedTrie(NamedTuple):
+    """A trie with the nodes of one and of two bytes; see `agentflow.constraint.span_kernels.tokens_along`."""
+
+    trie: Trie
+    first: Places
+    second: Places
+
+
+class _Bytes(NamedTuple):
+    """A text in bytes.
+
+    Attributes:
+        data: ``(N,)`` the bytes, -1 where no span goes on.
+        places: ``(C + 1,)``, where each place of the text lies.
+        num_chars: ``(N + 1,)`` characters that end up to each place.
+    """
+
+    data: Places
+    places: Places
+    num_chars: Places
+
+
+class _Edges(NamedTuple):
+    """Edges of a product: a node is a place times the states of the set's automaton, and the state."""
+
+    source: Places
+    symbol: Places
+    target: Places
+
+
+def string_nodes(
+    text: SpanText, starts: Places, allowed: CharDfa, style: Style, vocabulary: Vocabulary
+) -> tuple[SpanNodes, Endings | None]:
+    """Give the automaton of the spans in a set; symbols beyond the tokens are the numbers of `Endings`.
+
+    Args:
+        text: The text.
+        starts: Places where such spans begin.
+        allowed: The set.
+        style: How characters are spelt.
+        vocabulary: The vocabulary.
+    """
+    spelt = _spell(text, style)
+    endings = _endings(vocabulary, style) if style == "json" else None
+    pieces = _find(_rooted_trie(vocabulary), spelt.data)
+    if endings is not None:
+        ends = _find(endings.trie, spelt.data)
+        ends[1] += len(vocabulary)
+        pieces = np.concatenate([pieces, ends], axis=1)
+        pieces = pieces[:, np.argsort(pieces[0], kind="stable")]
+    is_end = np.zeros(len(spelt.num_chars), bool)
+    is_end[spelt.places[text.ends]] = True
+    accepts = (is_end[:, None] & allowed.accepting).ravel()  # (N * A,)
+    first = spelt.places[starts] * allowed.num_states
+    edges = _walk(spelt, pieces, text.columns(allowed), allowed, first)
+    return _number(edges, first, accepts, len(vocabulary)), endings
+
+
+def _walk(spelt: _Bytes, pieces: Places, columns: IntArray, allowed: CharDfa, first: Places) -> _Edges:
+    """Follow all pieces from the first nodes on."""
+    num_states = allowed.num_states
+    spend(len(spelt.num_chars) * num_states // _PLACES_PER_STATE)
+    begin = np.searchsorted(pieces[0], np.arange(len(spelt.num_chars) + 1))
+    is_seen = np.zeros(len(spelt.num_chars) * num_states, bool)
+    is_seen[first] = True
+    found = []
+    while len(first):
+        spend(len(first))
+        place, state = first // num_states, first % num_states
+        part, piece = expand_ranges(begin[place], begin[place + 1])
+        end = pieces[2, piece]
+        state = _step(allowed, columns, state[part], spelt.num_chars[place[part]], spelt.num_chars[end])
+        alive = state >= 0
+        edges = _Edges(first[part[alive]], pieces[1, piece[alive]], end[alive] * num_states + state[alive])
+        found.append(edges)
+        first = np.unique(edges.target[~is_seen[edges.target]])
+        is_seen[first] = True
+    return _Edges(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def _step(allowed: CharDfa, columns: IntArray, state: Places, low: Places, high: Places) -> Places:
+    """Read the characters from `low` to `high`, each in its state; -1 is dead."""
+    longest = int((high - low).max(initial=0))
+    for i in range(longest):
+        goes_on = np.flatnonzero((low + i < high) & (state >= 0))
+        state[goes_on] = allowed.table[state[goes_on], columns[low[goes_on] + i]]
+    return state
+
+
+def _number(edges: _Edges, first: Places, accepts: BoolArray, num_tokens: int) -> SpanNodes:
+    """Number the nodes: the start, then by their places, and last the one behind all exits."""
+    is_exit = edges.symbol >= num_tokens
+    kept = ~is_exit | accepts[edges.target]
+    source, symbol, target, is_exit = edges.source[kept], edges.symbol[kept], edges.target[kept], is_exit[kept]
+    nodes = np.unique(np.concatenate([first, source, target]))
+    last = len(nodes) + 1
+    is_first = np.zeros(len(accepts), bool)
+    is_first[first] = True
+    source_node = np.searchsorted(nodes, source) + 1
+    target_node = np.where(is_exit, last, np.searchsorted(nodes, target) + 1)
+    begins = np.flatnonzero(is_first[source])
+    sources = np.append(np.zeros(len(begins), np.int64), source_node)
+    order = np.argsort(sources, kind="stable")
+    begin = np.zeros(last + 2, np.int64)
+    np.cumsum(np.bincount(sources, minlength=last + 1), out=begin[1:])
+    return SpanNodes(
+        begin,
+        np.append(symbol[begins], symbol)[order],
+        np.append(target_node[begins], target_node)[order],
+        np.concatenate([[False], accepts[nodes], [True]]),
+    )
+
+
+def _spell(text: SpanText, style: Style) -> _Bytes:
+    """Spell a text in bytes; as in other slots, what has no short spelling has none."""
+    spelt = text.spell(style)
+    wide = 1 + (text.codes >= 0x80).astype(np.int64) + (text.codes >= 0x800) + (text.codes >= 0x10000)  # noqa: PLR2004 - UTF-8
+    size = np.diff(spelt.places) + wide - 1
+    places = np.zeros(len(size) + 1, np.int64)
+    np.cumsum(size, out=places[1:])
+    data = np.frombuffer(spelt.text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64)
+    is_broken = text.is_break[:-1] | (size > 4) | ((text.codes >= 0xD800) & (text.codes <= 0xDFFF))  # noqa: PLR2004
+    data[np.repeat(is_broken, size)] = -1
+    num_chars = np.zeros(len(data) + 1, np.int64)
+    num_chars[places[1:]] = 1
+    return _Bytes(data, places, np.cumsum(num_chars))
+
+
+def _find(trie: _RootedTrie, data: Places) -> Places:
+    """Give all pieces of a text that stand in a trie, ``(3, F)``: place, value and end."""
+    room, num = _MOST_EDGES_A_PLACE * len(data), -1
+    while num < 0:
+        found = np.empty((3, room), np.int64)
+        num = tokens_along(tuple(trie.trie), trie.first, trie.second, data, found)
+        room *= 4
+    return found[:, :num]
+
+
+def _rooted_trie(vocabulary: Vocabulary) -> _RootedTrie:
+    found: _RootedTrie | None = vocabulary.fragments.get("rooted trie")
+    if found is None:
+        found = vocabulary.fragments["rooted trie"] = _root(vocabulary.trie)
+    return found
+
+
+def _root(trie: Trie) -> _RootedTrie:
+    ones, twos = np.flatnonzero(trie.depth == 1), np.flatnonzero(trie.depth == 2)  # noqa: PLR2004
+    first, second = np.full(256, -1, np.int64), np.full(65_536, -1, np.int64)
+    first[trie.byte[ones]] = ones
+    above = trie.byte[ones[np.searchsorted(ones, twos) - 1]].astype(np.int64)
+    second[256 * above + trie.byte[twos]] = twos
+    return _RootedTrie(trie, first, second)
+
+
+def _endings(vocabulary: Vocabulary, style: Style) -> Endings:
+    """Give the tokens that may end a string, from the vocabulary's store or made new."""
+    key = ("endings", style)
+    found: Endings | None = vocabulary.fragments.get(key)
+    if found is None:
+        found = vocabulary.fragments[key] = _make_endings(*exit_tokens(vocabulary, style))
+    return found
+
+
+def _make_endings(tokens: list[int], bodies: list[bytes], rests: list[bytes]) -> Endings:
+    kinds = {rest: i for i, rest in enumerate(dict.fromkeys(rests))}
+    by_body: dict[bytes, list[tuple[int, int]]] = {}
+    for token, body, rest in zip(tokens, bodies, rests, strict=True):
+        by_body.setdefault(body, []).append((token, kinds[rest]))
+    ordered = sorted(by_body)
+    flat = np.frombuffer(b"".join(ordered) or b"\0", np.uint8).copy()
+    offsets = np.cumsum([0, *map(len, ordered)])
+    trie = Trie(*build_trie(flat, offsets.astype(np.int64), np.arange(len(ordered)).astype(np.int32)))
+    pairs = np.array(list(chain.from_iterable(by_body[body] for body in ordered)), np.int64).reshape(-1, 2)
+    begin = np.cumsum([0, *(len(by_body[body]) for body in ordered)])
+    return Endings(_root(trie), begin, pairs[:, 0], pairs[:, 1], tuple(Exit(1, rest) for rest in kinds))
