@@ -13,11 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agentflow.constraint.graph import Graph, Run
+from agentflow.constraint.graph import Copy, Graph, Run
 from agentflow.constraint.limits import spend
 from agentflow.constraint.schema import Node
 
 _FEWEST_NODES = 6
+_MOST_TRIED = 4
 
 
 class Context(NamedTuple):
@@ -99,7 +100,8 @@ class Templates:
 
     def find(self, context: Context, seen: tuple[Node, ...]) -> Template | None:
         """Give a template for a value, if there is one."""
-        return next((known for known in self._known.get(context, ()) if known.fits(seen)), None)
+        latest = self._known.get(context, ())[-_MOST_TRIED:]
+        return next((known for known in latest if known.fits(seen)), None)
 
     def begin(self, context: Context, seen: tuple[Node, ...], nesting: int, num_slot_states: int) -> Mark:
         """Say how far the graph is before a value is written."""
@@ -137,6 +139,8 @@ class Templates:
             runs.append([(run, target + offset) for run, target in runs[node][:num_runs]])
             slots.append([(slot, target + offset) for slot, target in slots[node]])
             jumps.append([target + offset for target in jumps[node][:num_jumps]])
+        ends = frozenset(template.num_runs)
+        graph.copies.append(Copy(nodes, offset, ends, template.places, len(graph.containers)))
         for i in template.places:
             place = graph.containers[i]
             graph.containers.append(

@@ -170,6 +170,14 @@ class Fragment:
         return len(self.labels)
 
     @cached_property
+    def rests(self) -> dict[int, dict[str, int]]:
+        """For each label of exits, what tokens spell beyond the slot, and the number of that exit."""
+        found: dict[int, dict[str, int]] = {}
+        for i, (label, rest) in enumerate(self.exits):
+            found.setdefault(label, {})[rest.decode()] = i
+        return found
+
+    @cached_property
     def flat_sets(self) -> tuple[npt.NDArray[np.int64], IntArray]:
         """Where the cells of each set begin, and the cells of all sets one after the other."""
         begin = np.zeros(len(self.sets) + 1, np.int64)

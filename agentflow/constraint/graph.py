@@ -67,6 +67,24 @@ class ContainerPlace(NamedTuple):
     is_aside: bool = False
 
 
+class Copy(NamedTuple):
+    """Nodes that were copied.
+
+    Attributes:
+        nodes: What was copied.
+        offset: How far each node was moved.
+        ends: Nodes of the copied behind which the copy may go on otherwise.
+        places: Places of values without a schema among them, in `Graph.containers`.
+        first_place: Where those of the copy begin.
+    """
+
+    nodes: range
+    offset: int
+    ends: frozenset[int]
+    places: range
+    first_place: int
+
+
 @dataclass
 class Graph:
     """A nondeterministic automaton over literals and slots. Node 0 is the start, node 1 the end.
@@ -76,12 +94,14 @@ class Graph:
         slots: For each node its slots.
         jumps: For each node the nodes that stand for it too.
         containers: Places of arrays and objects without a schema, until `place_containers` makes slots of them.
+        copies: Nodes that are copies of others.
     """
 
     runs: list[list[tuple[Run, int]]] = field(default_factory=lambda: [[], []])
     slots: list[list[tuple[Slot, int]]] = field(default_factory=lambda: [[], []])
     jumps: list[list[int]] = field(default_factory=lambda: [[], []])
     containers: list[ContainerPlace] = field(default_factory=list)
+    copies: list[Copy] = field(default_factory=list)
 
     @property
     def num_nodes(self) -> int:
@@ -132,6 +152,14 @@ class Graph:
             if slot.start >= 0:
                 self.add_slot(place.source, slot, place.target)
         return bool(self.containers)
+
+    def is_alike(self, copy: Copy) -> bool:
+        """Say whether values without a schema are as deep in a copy as in what it was copied from."""
+        pairs = zip(copy.places, range(copy.first_place, copy.first_place + len(copy.places)), strict=True)
+        return all(self._slots_at(place) == self._slots_at(other) for place, other in pairs)
+
+    def _slots_at(self, place: int) -> list[object]:
+        return [slot.key for slot, _ in self.slots[self.containers[place].source]]
 
 
 START_NODE, END_NODE = 0, 1

@@ -1,0 +1,246 @@
+"""What may follow the nodes of a grammar graph: literals token by token, slots, and what a token spells beyond a slot.
+
+A literal is cut into its canonical tokens, so the graph gets nodes between them: a *middle* has a negative number and
+one way on, and equal middles are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from agentflow.constraint.graph import END, END_NODE, Graph, Run, Slot
+from agentflow.constraint.vocabulary import Vocabulary
+from agentflow.errors import ConfigurationError
+
+Nodes: TypeAlias = frozenset[int]
+Slots: TypeAlias = tuple[tuple[int, int], ...]
+"""Slots that are read side by side, each as (number of the slot, node behind it)."""
+Closure: TypeAlias = tuple[Nodes, Slots]
+"""The nodes with literals, and the slots, that jumps lead to."""
+
+NO_NODES: Nodes = frozenset()
+
+
+class Ways:
+    """The ways through one graph, for one vocabulary; everything is found once."""
+
+    def __init__(self, graph: Graph, vocabulary: Vocabulary) -> None:
+        """Take what to read, and the tokens to read it with."""
+        self.graph = graph
+        self.vocabulary = vocabulary
+        self.slots: list[Slot] = []
+        """The slots by their numbers; equal slots have one."""
+        self._slot_numbers: dict[object, int] = {}
+        self._middles: dict[tuple[int, int], int] = {}
+        self._middle_edges: list[tuple[int, int]] = []  # token, next node
+        self._middle_ends: list[int] = []
+        self._closures: dict[int, Closure] = {}
+        self._joint_closures: dict[Nodes, Closure] = {}
+        self._is_closing: set[int] = set()
+        self._node_edges: dict[int, dict[int, list[int]]] = {}
+        self._beyond: dict[int, tuple[Mapping[str, int], dict[int, dict[str, list[int]]]]] = {}
+        self._rows: dict[Nodes, dict[int, Nodes]] = {}
+        self._cuts: dict[Run, list[tuple[int, ...]]] = {}
+        self._befores: dict[tuple[Run, int], list[int]] = {}
+
+    # ------------------------------------------------------------ jumps
+
+    def close(self, nodes: Nodes) -> Closure:
+        """Follow jumps: give the nodes that have literals, and the slots."""
+        if len(nodes) == 1:
+            (node,) = nodes
+            return self._closures.get(node) or self._close_node(node)
+        found = self._joint_closures.get(nodes)
+        if found is None:
+            closures = [self._closures.get(node) or self._close_node(node) for node in nodes]
+            literal = NO_NODES.union(*(some for some, _ in closures))
+            slots = {slot for _, some in closures for slot in some}
+            found = self._joint_closures[nodes] = literal, tuple(sorted(slots))
+        return found
+
+    def _close_node(self, node: int) -> Closure:
+        """Close a node, and before it those it jumps to: most closures are those of others and a little more."""
+        todo = [node]
+        while todo:
+            at = todo.pop()
+            if at in self._closures:
+                continue
+            if at < 0:
+                self._closures[at] = frozenset((at,)), ()
+                continue
+            ahead = [other for other in self.graph.jumps[at] if other not in self._closures]
+            if ahead and at not in self._is_closing:
+                self._is_closing.add(at)
+                todo += [at, *ahead]
+            else:
+                self._closures[at] = self._collect(at)
+        return self._closures[node]
+
+    def _collect(self, node: int) -> Closure:
+        """Walk the jumps, no further than to nodes that are closed."""
+        graph = self.graph
+        literal: set[int] = set()
+        slots: set[tuple[int, int]] = set()
+        seen = {node}
+        todo = [node]
+        while todo:
+            at = todo.pop()
+            if graph.runs[at] or at == END_NODE:
+                literal.add(at)
+            slots.update((self.slot_number(slot), target) for slot, target in graph.slots[at])
+            for other in graph.jumps[at]:
+                if other in seen:
+                    continue
+                seen.add(other)
+                closed = self._closures.get(other)
+                if closed is None:
+                    todo.append(other)
+                else:
+                    literal |= closed[0]
+                    slots.update(closed[1])
+        return frozenset(literal), tuple(sorted(slots))
+
+    def slot_number(self, slot: Slot) -> int:
+        """Give the number of a slot."""
+        number = self._slot_numbers.setdefault(slot.key, len(self.slots))
+        if number == len(self.slots):
+            self.slots.append(slot)
+        return number
+
+    # ------------------------------------------------------------ middles
+
+    def _middle(self, tokens: tuple[int, ...], target: int) -> int:
+        """Give the node from which `tokens` lead to `target`."""
+        node = target
+        for token in reversed(tokens):
+            node = self._middle_before(token, node)
+        return node
+
+    def _middle_before(self, token: int, node: int) -> int:
+        key = (token, node)
+        before = self._middles.get(key)
+        if before is None:
+            self._middle_ends.append(self.end_of(node))
+            self._middle_edges.append(key)
+            before = self._middles[key] = -len(self._middle_edges)
+        return before
+
+    def end_of(self, node: int) -> int:
+        """Give the node of the graph that a middle leads to; nodes of the graph are their own."""
+        return node if node >= 0 else self._middle_ends[-1 - node]
+
+    def moved(self, node: int, offset: int) -> int:
+        """Give the node that stands `offset` further; of a middle, the one that leads there by the same tokens."""
+        if node >= 0:
+            return node + offset
+        tokens = []
+        while node < 0:
+            token, node = self._middle_edges[-1 - node]
+            tokens.append(token)
+        return self._middle(tuple(tokens), node + offset)
+
+    # ------------------------------------------------------------ literals
+
+    def row(self, nodes: Nodes) -> dict[int, Nodes]:
+        """Give the next nodes of closed nodes by token."""
+        if len(nodes) == 1:
+            (node,) = nodes
+            return {token: frozenset(targets) for token, targets in self._edges_of(node).items()}
+        found = self._rows.get(nodes)
+        if found is None:
+            row: dict[int, set[int]] = {}
+            for node in nodes:
+                for token, targets in self._edges_of(node).items():
+                    if token in row:
+                        row[token].update(targets)
+                    else:
+                        row[token] = set(targets)
+            found = self._rows[nodes] = {token: frozenset(targets) for token, targets in row.items()}
+        return found
+
+    def _edges_of(self, node: int) -> dict[int, list[int]]:
+        """Give the next nodes of a literal node by token."""
+        if node < 0:
+            token, following = self._middle_edges[-1 - node]
+            return {token: [following]}
+        edges = self._node_edges.get(node)
+        if edges is None:
+            edges = self._node_edges[node] = {}
+            for run, target in self.graph.runs[node]:
+                for middle in self._before(run, target):
+                    token, following = self._middle_edges[-1 - middle]
+                    edges.setdefault(token, []).append(following)
+        return edges
+
+    def _before(self, run: Run, target: int) -> list[int]:
+        """Give the nodes from which the tokens of a run lead to a node: one for each way to cut it."""
+        found = self._befores.get((run, target))
+        if found is None:
+            found = self._befores[run, target] = [self._middle(tokens, target) for tokens in self._spellings(run)]
+        return found
+
+    def _spellings(self, run: Run) -> list[tuple[int, ...]]:
+        """Cut a run into tokens; the end of a value has as many as there are end ids."""
+        cuts = self._cuts.get(run)
+        if cuts is None:
+            if run[-1] == END:
+                before = self._tokens(run[:-1])
+                cuts = [(*before, end) for end in sorted(self.vocabulary.end_ids)]
+            else:
+                cuts = [self._tokens(run)]
+            self._cuts[run] = cuts
+        return cuts
+
+    def _tokens(self, run: Run) -> tuple[int, ...]:
+        tokens: list[int] = []
+        for piece in run:
+            if isinstance(piece, str):
+                tokens += self.vocabulary.encode(piece)
+            elif piece.text in self.vocabulary.control_ids:
+                tokens.append(self.vocabulary.control_ids[piece.text])
+            else:
+                raise ConfigurationError(
+                    f"the vocabulary has no control token {piece.text!r}",
+                    hint="use the tokenizer of a DiffusionGemma or Gemma 4 checkpoint, or the surface 'json'",
+                )
+        return tuple(tokens)
+
+    # ------------------------------------------------------------ beyond a slot
+
+    def beyond(self, nodes: Nodes, rests: Mapping[str, int]) -> dict[str, Nodes]:
+        """Give, for those of `rests` that literals of nodes begin with, the nodes behind that beginning.
+
+        Args:
+            nodes: Nodes behind a slot.
+            rests: What tokens spell beyond the end of the slot.
+        """
+        behind = [self._beyond_node(node, rests) for node in self.close(nodes)[0]]
+        if len(behind) == 1:
+            return {rest: frozenset(found) for rest, found in behind[0].items()}
+        joint: dict[str, set[int]] = {}
+        for some in behind:
+            for rest, found in some.items():
+                joint.setdefault(rest, set()).update(found)
+        return {rest: frozenset(found) for rest, found in joint.items()}
+
+    def _beyond_node(self, node: int, rests: Mapping[str, int]) -> dict[str, list[int]]:
+        known = self._beyond.setdefault(id(rests), (rests, {}))[1]
+        found = known.get(node)
+        if found is None:
+            found = known[node] = {}
+            longest = max(map(len, rests), default=0)
+            for run, target in self.graph.runs[node] if node >= 0 else ():
+                first = run[0]
+                if not isinstance(first, str):
+                    continue
+                for length in range(min(len(first), longest) + 1):
+                    if first[:length] in rests:
+                        found.setdefault(first[:length], []).extend(self._behind_text(run, length, target))
+        return found
+
+    def _behind_text(self, run: Run, length: int, target: int) -> list[int]:
+        """Give the nodes behind the first `length` characters of a run."""
+        first = str(run[0])
+        remainder = (first[length:], *run[1:]) if length < len(first) else run[1:]
+        return self._before(remainder, target) if remainder else [target]
