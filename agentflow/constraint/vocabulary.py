@@ -171,7 +171,8 @@ class Vocabulary:
         token_bytes = _decode_byte_level(pieces) if "ByteLevel" in kind else _decode_fallback(pieces, byte_ids)
         token_bytes += [None] * (num - len(pieces))
         for i, token in added.items():
-            token_bytes[i] = None if _PLACEHOLDER.fullmatch(token.content) else token.content.encode()
+            content = token.content if "ByteLevel" in kind else token.content.replace("▁", " ")
+            token_bytes[i] = None if _PLACEHOLDER.fullmatch(content) else content.encode()
         for i in controls.values():
             token_bytes[i] = None
         _drop_doubles(token_bytes, byte_ids, backend)
