@@ -1,4 +1,4 @@
-"""What is computed once for a vocabulary, kept on disk: its trie, the tokens that end slots, and common lifts.
+"""What is computed once for a vocabulary, kept on disk: its trie, its merges, tokens that end slots, common lifts.
 
 The file lies in the user's cache directory (or in ``$AGENTFLOW_CACHE_DIR``) under a name that hashes the vocabulary's
 bytes, the automata that were lifted and `_FORMAT`. It holds arrays alone, no pickles; it is written to a temporary name
@@ -26,11 +26,12 @@ from agentflow.constraint.fragment import Exit, Partition, SlotSpec
 from agentflow.constraint.free import DEEPEST, Containers, containers
 from agentflow.constraint.free_fragment import LeanLift, lean_key, lean_lift
 from agentflow.constraint.lift import ExitTokens, Lifted, exit_tokens, exits_key, lift, lift_key
+from agentflow.constraint.pairs import PairTable
 from agentflow.constraint.surface_bytes import Style
 from agentflow.constraint.vocabulary import Trie, Vocabulary
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
-_FORMAT = 3
+_FORMAT = 4
 _STYLES: tuple[Style, ...] = ("json", "raw", "value")
 _MIN_TOKENS = 10_000
 _log = logging.getLogger(__name__)
@@ -50,6 +51,10 @@ def prepare(vocabulary: Vocabulary) -> None:
         arrays |= _pack(f"lift{i}", _lift_slot(slot, vocabulary))
     values = lean_lift(_free_values(), vocabulary)
     arrays |= _pack("values", values.lifted) | {"values.depths": values.depths}
+    pairs = vocabulary.read_pairs() if path is not None else None
+    if pairs is not None:
+        vocabulary.take_pairs(pairs)
+        arrays |= {f"pairs.{name}": part for name, part in pairs._asdict().items()}
     if path is not None:
         _write_file(path, arrays)
 
@@ -103,6 +108,8 @@ def _read_file(path: Path, vocabulary: Vocabulary, slots: list[SlotSpec]) -> boo
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays: Arrays = {name: file[name] for name in file.files}
         trie = Trie(*(arrays[f"trie.{name}"] for name in Trie._fields))
+        parts = [arrays[f"pairs.{name}"] for name in PairTable._fields if f"pairs.{name}" in arrays]
+        pairs = PairTable(*parts) if parts else None
         exits = {style: _unpack_exits(style, arrays, vocabulary) for style in _STYLES}
         lifts = [_unpack(f"lift{i}", arrays) for i in range(len(slots))]
         values = LeanLift(_unpack("values", arrays), arrays["values.depths"])
@@ -110,6 +117,7 @@ def _read_file(path: Path, vocabulary: Vocabulary, slots: list[SlotSpec]) -> boo
         _log.warning("the prepared vocabulary %s cannot be read (%s); it is made anew", path, error)
         return False
     vocabulary.take_trie(trie)
+    vocabulary.take_pairs(pairs)
     for style, found in exits.items():
         vocabulary.fragments[exits_key(style)] = found
     vocabulary.fragments[lean_key(_free_values())] = values

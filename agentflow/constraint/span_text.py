@@ -104,11 +104,11 @@ class SpanText:
     def _kinds(self) -> npt.NDArray[np.uint8]:
         """``(N + 2,)`` kind of each character, white space around them."""
         kinds = np.full(len(self.codes) + 2, _SPACE, np.uint8)
-        if self.text.isascii():
-            kinds[1:-1] = _ASCII_KINDS[self.codes]
-        else:
-            distinct, inverse = np.unique(self.codes, return_inverse=True)
-            kinds[1:-1] = np.array([_kind(chr(code)) for code in distinct.tolist()], np.uint8)[inverse]
+        kinds[1:-1] = _ASCII_KINDS[np.minimum(self.codes, _NUM_ASCII - 1)]
+        if not self.text.isascii():
+            others = np.flatnonzero(self.codes >= _NUM_ASCII)
+            distinct, inverse = np.unique(self.codes[others], return_inverse=True)
+            kinds[1 + others] = np.array([_kind(chr(code)) for code in distinct.tolist()], np.uint8)[inverse]
         return kinds
 
     @cached_property

@@ -10,6 +10,7 @@ The vocabulary also knows the tokenizer's own (canonical) way of cutting a liter
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentflow.constraint.kernels import build_trie
+from agentflow.constraint.pairs import AddedTokens, PairTable, encode_pairs, read_pairs
 from agentflow.errors import ConfigurationError
 
 Encoder = Callable[[str], Sequence[int]]
@@ -31,6 +33,9 @@ _PLACEHOLDER = re.compile(r"<unused\d+>|\[multimodal\]")
 _CONTROL = re.compile(r"<\|.*>|<.*\|>")
 _MAX_CACHED_LITERALS = 16_384
 _MAX_CACHED_TABLES = 512
+_log = logging.getLogger(__name__)
+_FEW_LITERALS = 16
+_MANY_LITERALS = 256
 
 
 class Trie(NamedTuple):
@@ -122,6 +127,10 @@ class Vocabulary:
             )
         self._encoder = encoder
         self._literals: dict[str, tuple[int, ...] | None] = {}
+        self._backend: Any = None  # of a tokenizer whose merges may be read
+        self._added = AddedTokens(())
+        self._pairs: PairTable | None = None
+        self._is_pairs_tried = False
         self.fragments = Store(_MAX_CACHED_TABLES)
         """Token tables of slots, shared by all constraints; see `agentflow.constraint.index`."""
 
@@ -176,9 +185,11 @@ class Vocabulary:
         for i in controls.values():
             token_bytes[i] = None
         _drop_doubles(token_bytes, byte_ids, backend)
-        return cls(
-            token_bytes, end_ids, controls, encoder=_make_encoder(backend, list(added.values())), tail_id=tail_id
-        )
+        encoder = _make_encoder(backend, list(added.values()))
+        vocabulary = cls(token_bytes, end_ids, controls, encoder=encoder, tail_id=tail_id)
+        vocabulary._backend = backend
+        vocabulary._added = AddedTokens([token.content for token in added.values()])
+        return vocabulary
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Cut a literal into its canonical tokens.
@@ -201,8 +212,28 @@ class Vocabulary:
         Raises:
             ConfigurationError: The vocabulary cannot spell one of them.
         """
+        texts = list(texts)
+        if self._pairs is not None:
+            self._encode_pairs(texts)
         known, encode = self._literals, self.encode
         return [known.get(text) or encode(text) for text in texts]
+
+    def _encode_pairs(self, texts: list[str]) -> None:
+        """Spell the texts that are new by the tokenizer's merges."""
+        if len(self._literals) + len(texts) > _MAX_CACHED_LITERALS:
+            self._literals.clear()
+        missing = [text for text in texts if text and text not in self._literals]
+        if self._pairs is None or len(missing) < _FEW_LITERALS:
+            return
+        found = encode_pairs(missing, self._pairs, self._added)
+        if not self._is_pairs_tried:  # the merges may come from a file, and are held against the tokenizer once
+            self._is_pairs_tried = True
+            tried = zip(missing[:_MANY_LITERALS], found, strict=False)
+            if any(ids is not None and ids != self._encode(text) for text, ids in tried):
+                _log.warning("the merges that were read give other tokens than the tokenizer; it is asked each time")
+                self._pairs = None
+                return
+        self._literals.update((text, ids) for text, ids in zip(missing, found, strict=True) if ids is not None)
 
     def _encode(self, text: str) -> tuple[int, ...] | None:
         if self._encoder is not None:
@@ -259,6 +290,14 @@ class Vocabulary:
         from agentflow.constraint.prepared import prepare
 
         prepare(self)
+
+    def read_pairs(self) -> PairTable | None:
+        """Read the tokenizer's merges, which takes seconds; ``None``: there are none, or they do not say it all."""
+        return None if self._backend is None else read_pairs(self._backend, self.token_bytes, self.end_ids)
+
+    def take_pairs(self, pairs: PairTable | None) -> None:
+        """Use merges that were read before."""
+        self._pairs = pairs
 
     def take_trie(self, trie: Trie) -> None:
         """Use a trie that was computed before."""
