@@ -2,8 +2,7 @@
 
 Compiling a schema makes hundreds of thousands of small objects, nearly all of which are gone when it is done, freed by
 their reference counts. The collector counts them all the same, and then walks every object of the process to find
-cycles among them: 0.2 s each time in a process that has loaded torch, more than the work itself. Nor does it walk
-what is left at the end: that is filed with the old objects, to be looked at when those are.
+cycles among them: 0.2 s each time in a process that has loaded torch, more than the work itself.
 """
 
 from __future__ import annotations
@@ -41,12 +40,4 @@ def collector_paused() -> Iterator[None]:
         with _PAUSES.lock:
             _PAUSES.num -= 1
             if _PAUSES.num == 0 and _PAUSES.was_enabled:
-                _file_with_old_objects()
                 gc.enable()
-
-
-def _file_with_old_objects() -> None:
-    """Put all young objects into the oldest generation, without looking at them; both calls only join lists."""
-    if gc.get_freeze_count() == 0:  # else the program itself keeps objects frozen, and `unfreeze` would take them back
-        gc.freeze()
-        gc.unfreeze()

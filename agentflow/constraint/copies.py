@@ -123,7 +123,7 @@ class Templates:
             tuple((node, before.seen.count(node)) for node in dict.fromkeys(self.entered[before.num_entered :])),
             tuple(heads),
             {run: tuple(nodes) for run, nodes in exits.items()},
-            {node: (len(graph.runs[node]), len(graph.jumps[node])) for node in ends},
+            {node: (len(graph.runs[node]), len(graph.jumps_of(node))) for node in ends},
             num_slot_states - before.num_slot_states,
         )
         self._known.setdefault(before.context, []).append(template)
@@ -137,8 +137,10 @@ class Templates:
         for node in nodes:
             num_runs, num_jumps = template.num_runs.get(node, (None, None))
             runs.append([(run, target + offset) for run, target in runs[node][:num_runs]])
-            slots.append([(slot, target + offset) for slot, target in slots[node]])
-            jumps.append([target + offset for target in jumps[node][:num_jumps]])
+            if node in slots:
+                slots[node + offset] = [(slot, target + offset) for slot, target in slots[node]]
+            if node in jumps and num_jumps != 0:
+                jumps[node + offset] = [target + offset for target in jumps[node][:num_jumps]]
         ends = frozenset(template.num_runs)
         graph.copies.append(Copy(nodes, offset, ends, template.places, len(graph.containers)))
         for i in template.places:

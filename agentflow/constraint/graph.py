@@ -9,6 +9,7 @@ slots, literals are kept in one run as long as possible, so that they can be cut
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -91,15 +92,15 @@ class Graph:
 
     Attributes:
         runs: For each node its literal edges.
-        slots: For each node its slots.
-        jumps: For each node the nodes that stand for it too.
+        slots: The slots of those nodes that have some; see `slots_of`.
+        jumps: For nodes that have some, the nodes that stand for them too; see `jumps_of`.
         containers: Places of arrays and objects without a schema, until `place_containers` makes slots of them.
         copies: Nodes that are copies of others.
     """
 
     runs: list[list[tuple[Run, int]]] = field(default_factory=lambda: [[], []])
-    slots: list[list[tuple[Slot, int]]] = field(default_factory=lambda: [[], []])
-    jumps: list[list[int]] = field(default_factory=lambda: [[], []])
+    slots: dict[int, list[tuple[Slot, int]]] = field(default_factory=dict)
+    jumps: dict[int, list[int]] = field(default_factory=dict)
     containers: list[ContainerPlace] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
 
@@ -112,8 +113,6 @@ class Graph:
         """Add a node."""
         spend()
         self.runs.append([])
-        self.slots.append([])
-        self.jumps.append([])
         return len(self.runs) - 1
 
     def add_run(self, source: int, run: Run, target: int) -> None:
@@ -121,7 +120,7 @@ class Graph:
         if run:
             self.runs[source].append((run, target))
         else:
-            self.jumps[source].append(target)
+            self.jumps.setdefault(source, []).append(target)
 
     def add_runs(self, source: int, ways: list[tuple[Run, int]]) -> None:
         """Add several literals, each with the node behind it."""
@@ -133,7 +132,15 @@ class Graph:
 
     def add_slot(self, source: int, slot: Slot, target: int) -> None:
         """Add a slot."""
-        self.slots[source].append((slot, target))
+        self.slots.setdefault(source, []).append((slot, target))
+
+    def slots_of(self, node: int) -> Sequence[tuple[Slot, int]]:
+        """Give the slots of a node, each with the node behind it."""
+        return self.slots.get(node, ())
+
+    def jumps_of(self, node: int) -> Sequence[int]:
+        """Give the nodes that stand for a node too."""
+        return self.jumps.get(node, ())
 
     def place_containers(self) -> bool:
         """Make slots of arrays and objects without a schema, as deep as their number allows.
@@ -159,7 +166,7 @@ class Graph:
         return all(self._slots_at(place) == self._slots_at(other) for place, other in pairs)
 
     def _slots_at(self, place: int) -> list[object]:
-        return [slot.key for slot, _ in self.slots[self.containers[place].source]]
+        return [slot.key for slot, _ in self.slots_of(self.containers[place].source)]
 
 
 START_NODE, END_NODE = 0, 1

@@ -85,7 +85,7 @@ class Part:
             at = todo.pop()
             if at not in self.nodes or at in self.ends:
                 return False
-            ahead = set(graph.jumps[at]) - seen
+            ahead = set(graph.jumps_of(at)) - seen
             seen |= ahead
             todo += ahead
         return True

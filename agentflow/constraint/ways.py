@@ -69,7 +69,7 @@ class Ways:
             if at < 0:
                 self._closures[at] = frozenset((at,)), ()
                 continue
-            ahead = [other for other in self.graph.jumps[at] if other not in self._closures]
+            ahead = [other for other in self.graph.jumps_of(at) if other not in self._closures]
             if ahead and at not in self._is_closing:
                 self._is_closing.add(at)
                 todo += [at, *ahead]
@@ -88,8 +88,8 @@ class Ways:
             at = todo.pop()
             if graph.runs[at] or at == END_NODE:
                 literal.add(at)
-            slots.update((self.slot_number(slot), target) for slot, target in graph.slots[at])
-            for other in graph.jumps[at]:
+            slots.update((self.slot_number(slot), target) for slot, target in graph.slots_of(at))
+            for other in graph.jumps_of(at):
                 if other in seen:
                     continue
                 seen.add(other)
@@ -151,11 +151,12 @@ class Ways:
         if found is None:
             row: dict[int, set[int]] = {}
             for node in nodes:
+                if node < 0:
+                    token, following = self._middle_edges[-1 - node]
+                    row.setdefault(token, set()).add(following)
+                    continue
                 for token, targets in self._edges_of(node).items():
-                    if token in row:
-                        row[token].update(targets)
-                    else:
-                        row[token] = set(targets)
+                    row.setdefault(token, set()).update(targets)
             found = self._rows[nodes] = {token: frozenset(targets) for token, targets in row.items()}
         return found
 
