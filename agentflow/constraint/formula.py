@@ -161,35 +161,58 @@ def alternatives(
     Raises:
         UnsupportedSchemaError: More alternatives than `CompileLimits.max_alternatives`.
     """
-    limit = current().max_alternatives
+    expansion = _Expansion(is_possible, current().max_alternatives, keyword, pointer)
+    unique: dict[frozenset[Atom], tuple[Atom, ...]] = {}
+    for conjunction in expansion.expand(formula):
+        unique.setdefault(frozenset(conjunction), conjunction)
+    return [c for c in unique.values() if expansion.is_possible(c)]
 
-    def expand(part: Formula) -> list[tuple[Atom, ...]]:
+
+class _Expansion:
+    """The expansion of one formula; see `alternatives`."""
+
+    def __init__(self, is_possible: Callable[[tuple[Atom, ...]], bool], limit: int, keyword: str, pointer: str) -> None:
+        self._ask = is_possible
+        self._known: dict[tuple[Atom, ...], bool] = {}
+        self._limit = limit
+        self._keyword = keyword
+        self._pointer = pointer
+
+    def is_possible(self, conjunction: tuple[Atom, ...]) -> bool:
+        """Say whether a conjunction may have a member; each is asked about once."""
+        found = self._known.get(conjunction)
+        if found is None:
+            found = self._known[conjunction] = self._ask(conjunction)
+        return found
+
+    def expand(self, part: Formula) -> list[tuple[Atom, ...]]:
+        """Give the conjunctions of a part of the formula."""
         if is_presence(part):
             return [] if part == FALSE else [(Atom("presence", part),)] if part != TRUE else [()]
         if isinstance(part, Atom):
             return [(part,)]
-        if isinstance(part, Or):
-            found = list(chain.from_iterable(map(expand, _group(part))))
-        else:
-            found = [()]
-            for piece in sorted(_group(part), key=_width):
-                options = expand(piece)
-                joined = (_conjoin(a, b) for a in found for b in options)
-                found = [c for c in joined if is_possible(c)]
-                spend(len(found))
-                if len(found) > limit:
-                    break
-        if len(found) > limit:
+        groups = _group(part)
+        found = list(chain.from_iterable(map(self.expand, groups))) if isinstance(part, Or) else self._join(groups)
+        if len(found) > self._limit:
             raise UnsupportedSchemaError(
-                keyword, pointer=pointer, reason=f"its logic branches into more than {limit} alternatives",
+                self._keyword, pointer=self._pointer,
+                reason=f"its logic branches into more than {self._limit} alternatives",
                 hint="simplify the schema, or raise CompileLimits.max_alternatives",
             )  # fmt: skip
         return found
 
-    unique: dict[frozenset[Atom], tuple[Atom, ...]] = {}
-    for conjunction in expand(formula):
-        unique.setdefault(frozenset(conjunction), conjunction)
-    return [c for c in unique.values() if is_possible(c)]
+    def _join(self, parts: list[Formula]) -> list[tuple[Atom, ...]]:
+        """Join alternatives of all parts, those that branch least first; a single one is looked at in the end."""
+        found: list[tuple[Atom, ...]] = [()]
+        for part in sorted(parts, key=_width):
+            options = self.expand(part)
+            found = [_conjoin(a, b) for a in found for b in options]
+            if len(found) > 1:
+                found = [c for c in found if self.is_possible(c)]
+            spend(len(found))
+            if len(found) > self._limit:
+                break
+        return found
 
 
 def _group(formula: And | Or) -> list[Formula]:
