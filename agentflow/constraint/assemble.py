@@ -22,7 +22,9 @@ import numpy as np
 
 from agentflow.constraint.automaton import IntArray
 from agentflow.constraint.fragment import Fragment, SlotSpec
-from agentflow.constraint.graph import END_NODE, START_NODE, Graph
+from agentflow.constraint.free import Containers
+from agentflow.constraint.free_fragment import numbers_in_deepest
+from agentflow.constraint.graph import END_NODE, START_NODE, Graph, Slot
 from agentflow.constraint.index import slot_fragment
 from agentflow.constraint.limits import num_states_left, restore_states, spend
 from agentflow.constraint.parts import Component, Instance, Part, Scope, StateKey, find_parts
@@ -58,7 +60,7 @@ class TokenAutomaton(NamedTuple):
         fragments: The fragments that labels refer to.
         copy: ``(S,)`` int32, the copy of a fragment that each state stands in, -1: none.
         origin: ``(S,)`` int32, what the state is a copy of: states of one fragment that have one number in it
-            have one origin, -1: none.
+            have one origin, -1: none. Values without a schema are parts of one fragment, however deep they may be.
     """
 
     num_states: int
@@ -128,6 +130,7 @@ class _Common:
         self.ways = ways
         self.labels: dict[Label, int] = {}
         self.fragments: list[Fragment] = []
+        self.wholes: dict[int, tuple[object, IntArray]] = {}  # by fragment, what it is a part of, and its states there
         self._token_labels: dict[int, int] = {}
         self._fragment_names: dict[int, int] = {}
         self._edge_labels: dict[int, IntArray] = {}
@@ -139,6 +142,17 @@ class _Common:
             name = self._fragment_names[id(fragment)] = len(self.fragments)
             self.fragments.append(fragment)
         return name
+
+    def note_whole(self, slots: tuple[Slot, ...], fragment: Fragment) -> None:
+        """Say what a fragment's states are copies of: those of values without a schema, of the deepest of them."""
+        if id(fragment) in self.wholes:
+            return
+        slot = slots[0]
+        if len(slots) == 1 and isinstance(slot, SlotSpec) and isinstance(slot.dfa, Containers) and not slot.entry:
+            states = numbers_in_deepest(slot.dfa, self.ways.vocabulary)
+            self.wholes[id(fragment)] = (slot.dfa.comma, slot.dfa.colon), states
+        else:
+            self.wholes[id(fragment)] = id(fragment), np.arange(fragment.num_states, dtype=np.int32)
 
     def label(self, fragment: int, cell: int, without: frozenset[int] = frozenset()) -> int:
         return self.labels.setdefault(Label(fragment, cell, without), len(self.labels))
@@ -245,15 +259,15 @@ class _Assembler:
     def copies(self) -> tuple[IntArray, IntArray]:
         """Say for each state which copy of a fragment it stands in, and which state of it it is a copy of."""
         copy, origin = np.full((2, self.num_states), -1, np.int32)
-        first: dict[int, int] = {}
-        num_origins = 0
+        sizes: dict[object, int] = {}
+        for whole, states in self._common.wholes.values():
+            sizes[whole] = max(sizes.get(whole, 0), int(states[-1]) + 1)
+        first = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
         for number, (fragment, base) in enumerate(self.fragments):
-            num = fragment.num_states
-            if id(fragment) not in first:
-                first[id(fragment)] = num_origins
-                num_origins += num
-            copy[base : base + num] = number
-            origin[base : base + num] = first[id(fragment)] + np.arange(num)
+            here = slice(base, base + fragment.num_states)
+            whole, states = self._common.wholes[id(fragment)]
+            copy[here] = number
+            origin[here] = first[whole] + states
         return copy, origin
 
     # ------------------------------------------------------------ states
@@ -363,6 +377,7 @@ class _Assembler:
             if any(is_container) and not all(is_container):
                 raise self._common.conflict("a slot of any value begins beside another one")
             fragment = slot_fragment(slots, self._ways.vocabulary)
+            self._common.note_whole(slots, fragment)
             block = self._blocks[key] = _Block(fragment, [frozenset(nodes) for nodes in behind.values()])
         return block
 

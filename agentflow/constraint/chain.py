@@ -21,6 +21,8 @@ import numpy.typing as npt
 from agentflow.constraint.automaton import BoolArray, IntArray
 from agentflow.constraint.chain_kernels import forced_tokens, refine
 from agentflow.constraint.compiled import Constraint
+from agentflow.constraint.labels import Labels, make_labels
+from agentflow.constraint.layout import Edges, Layout, LongArray, Nodes, lay_out, narrow
 
 _MIN_EDGES_TO_MERGE = 2_000
 _ROUNDS_PER_CHECK = 8
@@ -47,6 +49,10 @@ class Chain:
         label_atoms: ``(N,)`` unsigned.
         label_token: ``(C,)`` int64, the token of a label that has one alone, -1: several, -2: none.
         is_text: ``(K,)`` bool, atoms that can stand before the end token.
+        sum_begin: ``(P + C + 1,)`` uint32; see `Labels`, as for the next two.
+        sum_members: Atoms and parts.
+        num_parts: ``P``.
+        layout: How the sums over states are laid out.
     """
 
     block: IntArray
@@ -60,6 +66,10 @@ class Chain:
     label_atoms: UnsignedArray
     label_token: npt.NDArray[np.int64]
     is_text: BoolArray
+    sum_begin: npt.NDArray[np.uint32]
+    sum_members: UnsignedArray
+    num_parts: int
+    layout: Layout
 
     @property
     def num_states(self) -> int:
@@ -75,8 +85,16 @@ class Chain:
         """Give how many states matter at each position of a canvas that begins in `state`, ``(L,)`` int32."""
         if state != self.block[0]:
             return np.full(num_positions, self.num_states, np.int32)
-        depth = np.minimum(np.arange(num_positions), len(self.num_reached) - 1)
-        return self.num_reached[depth]
+        return self.num_reached[self._depths(num_positions)]
+
+    def units_reached_within(self, num_positions: int, state: int) -> npt.NDArray[np.int64]:
+        """Give where the units of states, and others, end that matter at each position, ``(L, 2)`` int64."""
+        if state != self.block[0]:
+            return np.tile(self.layout.reached[-1], (num_positions, 1))
+        return self.layout.reached[self._depths(num_positions)]
+
+    def _depths(self, num_positions: int) -> npt.NDArray[np.int64]:
+        return np.minimum(np.arange(num_positions), len(self.num_reached) - 1)
 
     def is_forced(self, num_positions: int, state: int, num_tokens_left: int) -> BoolArray:
         """Say at which positions one token alone is possible, whatever the model believes, ``(L,)`` bool."""
@@ -99,43 +117,60 @@ def chain_of(constraint: Constraint) -> Chain:
 
 
 def _make_chain(c: Constraint) -> Chain:
-    block = _merge(c)  # (states,)
+    labels = make_labels(c.label_begin, c.label_atoms, c.num_atoms)
+    edge_label = labels.number[c.edge_label]
+    block = _merge(c, edge_label)  # (states,)
     first = np.unique(block, return_index=True)[1]  # (S,) a state of each block
     depth = np.full(len(first), np.iinfo(np.int32).max, np.int64)
     np.minimum.at(depth, block, c.first_positions(0))
-    order = np.argsort(depth, kind="stable")
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
+    num_labels = len(labels.begin) - 1
+    layout, rank = lay_out(_edges_of(c, edge_label, block, first), _nodes_of(c, depth, first), num_labels)
     block = rank[block]
-    first = first[order]
-    width = np.diff(c.row)[first]
-    row = np.concatenate([[0], np.cumsum(width)])
-    edges = np.repeat(c.row[:-1][first] - row[:-1], width) + np.arange(row[-1])
+    order = np.argsort(rank)
+    first, depth = first[order], depth[order]
+    edges = _edges_of(c, edge_label, block, first)
     is_before_end = (c.edge_target != c.final) & (c.edge_source != c.final)
     return Chain(
         block=block.astype(np.int32),
-        row=row.astype(np.uint32),
-        edge_label=_narrow(c.edge_label[edges], len(c.label_begin)),
-        edge_target=_narrow(block[c.edge_target[edges]], len(first)),
+        row=np.append(0, np.cumsum(np.diff(c.row)[first])).astype(np.uint32),
+        edge_label=narrow(edges.label, num_labels),
+        edge_target=narrow(edges.target, len(first)),
         distance=c.distance[first],
-        num_reached=np.searchsorted(depth[order], np.arange(int(depth.max()) + 1), side="right").astype(np.int32),
+        num_reached=layout.unit_begin[layout.reached[:, 0]].astype(np.int32),
         final=int(block[c.final]),
-        label_begin=c.label_begin.astype(np.uint32),
-        label_atoms=_narrow(c.label_atoms, c.num_atoms),
-        label_token=_label_tokens(c),
-        is_text=_atoms_of(c, np.unique(c.edge_label[is_before_end])),
+        label_begin=labels.begin.astype(np.uint32),
+        label_atoms=narrow(labels.atoms, c.num_atoms),
+        label_token=_label_tokens(c, labels),
+        is_text=_atoms_of(c.num_atoms, labels, np.unique(edge_label[is_before_end])),
+        sum_begin=labels.sum_begin.astype(np.uint32),
+        sum_members=narrow(labels.sum_members, c.num_atoms + labels.num_parts),
+        num_parts=labels.num_parts,
+        layout=layout,
     )
 
 
-def _merge(c: Constraint) -> npt.NDArray[np.int64]:
+def _edges_of(c: Constraint, edge_label: LongArray, block: LongArray, first: LongArray) -> Edges:
+    """Give the edges of a state of each block, between blocks; `first` is in order of blocks, and so are they."""
+    width = np.diff(c.row)[first]
+    begin = np.cumsum(width) - width
+    edges = np.repeat(c.row[:-1][first] - begin, width) + np.arange(int(width.sum()))
+    return Edges(np.repeat(np.arange(len(first)), width), edge_label[edges], block[c.edge_target[edges]])
+
+
+def _nodes_of(c: Constraint, depth: LongArray, first: LongArray) -> Nodes:
+    return Nodes(depth, c.copy[first].astype(np.int64), c.origin[first].astype(np.int64))
+
+
+def _merge(c: Constraint, edge_label: LongArray) -> LongArray:
     """Give the block of each state, ``(states,)``."""
     if len(c.edge_target) < _MIN_EDGES_TO_MERGE:
         return np.arange(c.num_states)
+    edge_label = edge_label.astype(np.int32)
     key = (c.distance.astype(np.uint64) << np.uint64(1)) | (np.arange(c.num_states) == c.final).astype(np.uint64)
     num_blocks = -1
     while True:
         for _ in range(_ROUNDS_PER_CHECK):
-            key = refine(key, c.row, c.edge_label, c.edge_target)
+            key = refine(key, c.row, edge_label, c.edge_target)
         following = len(np.unique(key))
         if following == num_blocks:
             break
@@ -143,25 +178,20 @@ def _merge(c: Constraint) -> npt.NDArray[np.int64]:
     return np.unique(key, return_inverse=True)[1].astype(np.int64)
 
 
-def _label_tokens(c: Constraint) -> npt.NDArray[np.int64]:
-    size = c.atom_size[c.label_atoms]  # (N,)
-    num_tokens = np.add.reduceat(np.append(size, 0), c.label_begin[:-1])
-    num_tokens[np.diff(c.label_begin) == 0] = 0
+def _label_tokens(c: Constraint, labels: Labels) -> LongArray:
+    size = c.atom_size[labels.atoms]  # (N,)
+    num_tokens = np.add.reduceat(np.append(size, 0), labels.begin[:-1])
+    num_tokens[np.diff(labels.begin) == 0] = 0
     token = np.where(num_tokens == 0, -2, -1)
     single = np.flatnonzero(size == 1)
-    label = np.searchsorted(c.label_begin, single, side="right") - 1
+    label = np.searchsorted(labels.begin, single, side="right") - 1
     is_alone = num_tokens[label] == 1
-    token[label[is_alone]] = c.only_token[c.label_atoms[single[is_alone]]]
+    token[label[is_alone]] = c.only_token[labels.atoms[single[is_alone]]]
     return token.astype(np.int64)
 
 
-def _atoms_of(c: Constraint, labels: npt.NDArray[Any]) -> BoolArray:
-    mask = np.zeros(c.num_atoms, bool)
-    for label in labels.tolist():
-        mask[c.label_atoms[c.label_begin[label] : c.label_begin[label + 1]]] = True
+def _atoms_of(num_atoms: int, labels: Labels, chosen: LongArray) -> BoolArray:
+    mask = np.zeros(num_atoms, bool)
+    for label in chosen.tolist():
+        mask[labels.atoms[labels.begin[label] : labels.begin[label + 1]]] = True
     return mask
-
-
-def _narrow(values: npt.NDArray[Any], limit: int) -> UnsignedArray:
-    """Use two bytes where they do: the loops are bound by memory."""
-    return values.astype(np.uint16 if limit <= np.iinfo(np.uint16).max else np.uint32)

@@ -138,7 +138,7 @@ def _make_table(c: Constraint, chain: Chain) -> _Table:
     out, into, by_label = (np.argsort(key, kind="stable") for key in (source, target, label))
     states, labels = np.arange(len(width) + 1), np.arange(len(chain.label_begin))
     return _Table(
-        **_cut(c)._asdict(),
+        **_cut(c, chain)._asdict(),
         row_out=np.searchsorted(source[out], states),
         label_out=label[out],
         target_out=target[out],
@@ -161,7 +161,7 @@ class _Pieces(NamedTuple):
     member: npt.NDArray[np.float64]
 
 
-def _cut(c: Constraint) -> _Pieces:
+def _cut(c: Constraint, chain: Chain) -> _Pieces:
     """Cut the atoms into pieces."""
     big = int(np.argmax(c.atom_size))
     order, begin = c.tokens_by_atom
@@ -175,8 +175,9 @@ def _cut(c: Constraint) -> _Pieces:
     first = np.cumsum(size) - size
     piece_of = np.zeros(len(c.token_atom), np.int32)
     piece_of[small] = np.repeat(np.arange(1, len(atom) + 1), size)
-    has_atom = np.zeros((len(c.label_begin) - 1, c.num_atoms))  # (C, K)
-    has_atom[np.repeat(np.arange(len(has_atom)), np.diff(c.label_begin)), c.label_atoms] = 1.0
+    num_members = chain.label_begin[1:] - chain.label_begin[:-1]  # (C,)
+    has_atom = np.zeros((len(num_members), c.num_atoms))  # (C, K)
+    has_atom[np.repeat(np.arange(len(has_atom)), num_members), chain.label_atoms] = 1.0
     return _Pieces(
         token_piece=piece_of,
         order=small.astype(np.int32),

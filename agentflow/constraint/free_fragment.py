@@ -43,6 +43,12 @@ def lift_containers(dfa: Containers, vocabulary: Vocabulary) -> Lifted:
     return lean.lifted if dfa.depth == DEEPEST else _keep(lean, lean.depths <= dfa.depth).lifted
 
 
+def numbers_in_deepest(dfa: Containers, vocabulary: Vocabulary) -> IntArray:
+    """Give for each state of a place's fragment its number in that of the deepest place, ascending."""
+    depths = lean_lift(dfa, vocabulary).depths
+    return np.flatnonzero(depths <= dfa.depth).astype(np.int32)
+
+
 def lean_lift(dfa: Containers, vocabulary: Vocabulary) -> LeanLift:
     """Give the lift of the deepest automaton of this layout, from the vocabulary's store or made new."""
     whole = containers(DEEPEST, dfa.comma, dfa.colon)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ from agentflow.constraint import trellis_plain as plain
 from agentflow.constraint import trellis_scaled as scaled
 from agentflow.constraint.automaton import IntArray
 from agentflow.constraint.chain import Chain
+from agentflow.constraint.lanes import WIDTH
+from agentflow.constraint.layout import Layout
 from agentflow.errors import ConfigurationError
 
 FloatArray = npt.NDArray[np.float64]
@@ -33,6 +35,9 @@ _LOG_LOST = -45.0
 _LOG_FIRST_GUESS = -150.0
 _MOST_MASS = 1.01
 _LOG_STEP = 256 * np.log(2.0)
+_LOG_SCALE = float(np.log(plain.SCALE))
+_LOG_LEAST_MASS = -600.0
+"""Log of the least probability of an atom with which sums below the trusted ones are trusted."""
 
 
 class Sums(NamedTuple):
@@ -83,23 +88,25 @@ class PlainMessages:
     chain: Chain
     start: int
     sums: Sums
-    mass: FloatArray  # (K, L) probabilities of the atoms
-    label: FloatArray  # (L, C) probabilities of the labels
-    after: FloatArray  # (L + 1, S)
+    mass: FloatArray  # (L, K) probabilities of the atoms
+    label: FloatArray  # (L, C + 1) probabilities of the labels
+    after: FloatArray  # (L + 1, N + 8)
 
     @property
     def log_partition(self) -> float:
         """Log of the probability of the language."""
-        return float(np.log(self.after[0, self.start]))
+        return float(np.log(self.after[0, self.start])) - _LOG_SCALE
 
     def marginals(self, atom_size: npt.NDArray[np.int64]) -> Marginals:
         """Run forward; `atom_size` is ``(K,)``."""
         c = self.chain
-        weight, tail = plain.forward(self.label, c.row, c.edge_label, c.edge_target, self.start, self.after, c.final)
-        by_atom = plain.scatter(np.ascontiguousarray(weight.T), c.label_begin, c.label_atoms, len(self.mass))  # (K, L)
+        weight, tail = forward(self.label, c.layout, self.start, self.after, c.final)
+        by_atom = scatter(weight, c)  # (L, K)
         with np.errstate(divide="ignore"):
-            log_weight = np.ascontiguousarray(np.log(by_atom).T)  # (L, K)
-        return Marginals(log_weight, entropies_of(log_weight, self.sums, atom_size), tail)
+            log_weight = np.log(by_atom)  # (L, K)
+        entropies = np.zeros(len(by_atom))  # (L,)
+        plain.entropies(by_atom, log_weight, self.mass, self.sums.mean_log, atom_size, entropies)
+        return Marginals(log_weight, entropies, tail)
 
     def draw_atoms(self, uniform: FloatArray) -> IntArray:
         """Draw one path; `uniform` is ``(L, 3)``. Gives atoms, ``(L,)`` int32."""
@@ -197,42 +204,93 @@ def run_backward(sums: Sums, chain: Chain, state: int, num_tokens_left: int) -> 
 def _run_plain(sums: Sums, chain: Chain, state: int, num_tokens_left: int) -> PlainMessages | None:
     """Use plain doubles; ``None`` where they do not do."""
     with np.errstate(over="ignore"):
-        mass = np.exp(np.ascontiguousarray(sums.log_sum.T))  # (K, L)
-    if (most := mass.sum(axis=0).max()) > _MOST_MASS:
+        mass = np.exp(sums.log_sum)  # (L, K)
+    totals = mass @ np.stack([np.ones(mass.shape[1]), chain.is_text], axis=1)  # (L, 2) all, and text
+    if not (most := totals[:, 0].max()) <= _MOST_MASS:
         raise ConfigurationError(
             f"the probabilities of a position sum to {most:.3g}", hint="pass logits.log_softmax(-1), not logits"
         )
-    label = np.ascontiguousarray(plain.gather(mass, chain.label_begin, chain.label_atoms).T)  # (L, C)
+    label = gather(mass, chain)  # (L, C + 1)
     with np.errstate(divide="ignore"):
-        horizon = Horizon.of(np.log(mass[chain.is_text].sum(axis=0)))
+        horizon = Horizon.of(np.log(totals[:, 1]))
     end = horizon.first_guess
     while True:
-        after = _run_to(end, label, chain, state, num_tokens_left)  # (L + 1, S)
+        after = _run_to(end, label, chain, state, num_tokens_left)  # (L + 1, N + 8)
         partition = float(after[0, state])
-        if partition < plain.TRUSTED:
+        log_partition = float(np.log(partition)) - _LOG_SCALE if partition > 0.0 else -np.inf
+        if not _is_trusted(partition, sums):
             if end == len(label):
                 return None
             end = len(label)
-        elif horizon.is_lost(end, float(np.log(partition))):
+        elif horizon.is_lost(end, log_partition):
             return PlainMessages(chain, state, sums, mass, label, after)
         else:
-            end = max(end + 1, horizon.at(float(np.log(partition)) + _LOG_LOST))
+            end = max(end + 1, horizon.at(log_partition + _LOG_LOST))
+
+
+def forward(
+    label: FloatArray, layout: Layout, start: int, after: FloatArray, final: int
+) -> tuple[FloatArray, FloatArray]:
+    """Give what multiplies each label's probability in its marginal, ``(L, C + 1)``, and the tail, ``(L,)``."""
+    weight, tail = np.zeros_like(label), np.zeros(len(label))
+    share, active = np.zeros((2, layout.num_nodes)), np.zeros((3, layout.num_nodes), np.uint32)
+    plain.forward(
+        label, *_arrays(layout), layout.unit_of, layout.num_units, start, after, final, weight, tail, share, active,
+        np.zeros(3, np.int64),
+    )  # fmt: skip
+    return weight, tail
+
+
+def gather(mass: FloatArray, chain: Chain) -> FloatArray:
+    """Sum atoms over labels, ``(L, K)`` to ``(L, C + 1)``; the last column is 1."""
+    label = np.ones((len(mass), len(chain.label_begin)))  # (L, C + 1)
+    plain.gather(mass, chain.sum_begin, chain.sum_members, chain.num_parts, _table(chain), label)
+    return label
+
+
+def scatter(weight: FloatArray, chain: Chain) -> FloatArray:
+    """Add weights of labels to their atoms, ``(L, C + 1)`` to ``(L, K)``."""
+    total = np.empty((len(weight), len(chain.is_text)))  # (L, K)
+    plain.scatter(weight, chain.sum_begin, chain.sum_members, chain.num_parts, _table(chain), total)
+    return total
+
+
+def _table(chain: Chain) -> FloatArray:
+    return np.zeros((len(chain.is_text) + len(chain.sum_begin) - 1) * plain.BLOCK)
+
+
+def _is_trusted(partition: float, sums: Sums) -> bool:
+    """Say whether doubles hold all that matters: what follows is written times a scale, single tokens are not."""
+    if partition < plain.TRUSTED:
+        return False
+    if partition > plain.TRUSTED * plain.SCALE:
+        return True
+    return bool(np.all((sums.log_sum > _LOG_LEAST_MASS) | np.isneginf(sums.log_sum)))
 
 
 def _run_to(end: int, label: FloatArray, chain: Chain, state: int, num_tokens_left: int) -> FloatArray:
-    """Run backward from position `end`, behind which only the tail counts; ``(L + 1, S)``."""
+    """Run backward from position `end`, behind which only the tail counts; ``(L + 1, N + 8)``."""
     length = len(label)
-    after = np.zeros((length + 1, chain.num_states))  # (L + 1, S)
-    tail = label[:, chain.edge_label[chain.row[chain.final]]]  # (L,)
-    after[length, chain.final] = 1.0
-    after[:length, chain.final] = np.cumprod(tail[::-1])[::-1]
+    layout = chain.layout
+    after = np.empty((length + 1, layout.num_nodes + WIDTH))  # (L + 1, N + 8)
+    after[end:] = 0.0  # before that, what can be reached is written, and nothing else is read
+    tail = int(chain.edge_label[chain.row[chain.final]])
+    after[length, chain.final] = plain.SCALE
+    after[:length, chain.final] = np.cumprod(label[::-1, tail])[::-1] * plain.SCALE
     if end == length:
-        after[length, chain.distance <= num_tokens_left] = 1.0
+        after[length, : chain.num_states][chain.distance <= num_tokens_left] = plain.SCALE
+    reached = chain.units_reached_within(length, state)
     plain.backward(
-        label, chain.row, chain.edge_label, chain.edge_target, chain.reached_within(length, state), after, end,
-        chain.final,
-    )  # fmt: skip
+        label, *_arrays(layout), layout.num_units, reached[:, 0], reached[:, 1], after, end, chain.final, tail
+    )
     return after
+
+
+def _arrays(layout: Layout) -> tuple[npt.NDArray[Any], ...]:
+    return (
+        layout.unit_begin, layout.lane_row, layout.lane_label, layout.lane_target,
+        layout.row, layout.edge_label, layout.edge_target,
+    )  # fmt: skip
 
 
 def run_scaled(sums: Sums, chain: Chain, state: int, num_tokens_left: int) -> ScaledMessages:

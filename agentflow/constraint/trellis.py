@@ -145,7 +145,7 @@ class Posterior:
         return self._stack([row.marginals.tail for row in self._rows])  # (B, L)
 
     def log_marginals(self) -> torch.Tensor:
-        """``(B, L, V)`` float64, log-probability of each token at each position; -inf: impossible, or below 1e-30."""
+        """``(B, L, V)`` float64, log-probability of each token at each position; -inf: impossible, or below 1e-20."""
         weights = [torch.from_numpy(row.marginals.log_weight[:, row.constraint.token_atom]) for row in self._rows]
         return self._shape(self._log_probs.double().cpu() + torch.stack(weights))  # (B, L, V)
 

@@ -194,7 +194,7 @@ def test_plain_and_scaled_sums_agree(vocabulary, scale):
     constraint = compile_constraint(json_grammar(schema), vocabulary)
     log_probs = random_log_probs(1, 40, len(vocabulary), seed=3, scale=scale)
     row = condition(log_probs, [constraint], [0], num_tokens_left=[0])._rows[0]
-    scaled = run_scaled(row.messages.sums, row.chain, 0, 0)
+    scaled = run_scaled(row.messages.sums, row.chain, row.messages.start, 0)
     assert isinstance(row.messages, ScaledMessages) == (row.log_partition < -575)
     assert row.log_partition == pytest.approx(scaled.log_partition, rel=1e-12)
     here, there = row.marginals, scaled.marginals(constraint.atom_size)
@@ -216,9 +216,9 @@ def test_a_text_that_ends_early_is_summed_to_its_end_only(vocabulary):
     for i in range(128):
         log_probs[0, i, answer[i] if i < len(answer) else pad] = math.log(0.999)
     row = condition(log_probs, [constraint], [0], num_tokens_left=[0])._rows[0]
-    scaled = run_scaled(row.messages.sums, row.chain, 0, 0)
+    scaled = run_scaled(row.messages.sums, row.chain, row.messages.start, 0)
     is_tail = np.arange(row.chain.num_states) == row.chain.final
-    assert not row.messages.after[64:, ~is_tail].any()
+    assert not row.messages.after[64:, : row.chain.num_states][:, ~is_tail].any()
     assert row.log_partition == pytest.approx(scaled.log_partition, abs=1e-12)
     assert np.allclose(row.marginals.entropies, scaled.marginals(constraint.atom_size).entropies, atol=1e-9, rtol=0)
 

@@ -1,0 +1,93 @@
+"""Eight doubles at a time in compiled loops.
+
+Numba leaves it to the compiler whether a loop over eight numbers becomes one instruction, and the compiler sees too
+many ways in which arrays could overlap. Here the eight are one value of LLVM's vector type, which is one register on
+machines with AVX-512 and several on others:
+
+    total = splat(0.0)
+    total = add_product(total, 0.5, load(values, at))   # total + 0.5 * values[at : at + 8]
+    store(values, at, total)
+
+Nothing is checked: `at` is an unsigned index (`np.uintp`) with eight numbers behind it.
+"""
+
+# mypy: disable-error-code="no-untyped-def,misc,no-untyped-call"
+# ruff: noqa: ANN001, ANN201, ANN202, D103 - signatures are types of numba; what each does is said beside it
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.core.datamodel import PrimitiveModel
+from numba.extending import intrinsic, register_model
+
+WIDTH = 8
+_LANES = ir.VectorType(ir.DoubleType(), WIDTH)
+_ZERO = ir.Constant(_LANES, [0.0] * WIDTH)
+_FIRST = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+_DOUBLE_BYTES = 8
+
+
+class _Lanes(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name="Lanes")
+
+
+_lanes = _Lanes()
+
+
+@register_model(_Lanes)
+class _LanesModel(PrimitiveModel):
+    def __init__(self, manager, kind) -> None:
+        super().__init__(manager, kind, _LANES)
+
+
+def _place(context, builder, signature, args):
+    data = context.make_array(signature.args[0])(context, builder, args[0]).data
+    return builder.bitcast(builder.gep(data, [args[1]]), _LANES.as_pointer())
+
+
+def _repeat(builder, number):
+    single = builder.insert_element(_ZERO, number, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(single, _ZERO, _FIRST)
+
+
+@intrinsic
+def load(_context, array, _at):  # array[at : at + 8]
+    def generate(context, builder, signature, args):
+        return builder.load(_place(context, builder, signature, args), align=_DOUBLE_BYTES)
+
+    return _lanes(array, types.uintp), generate
+
+
+@intrinsic
+def store(_context, array, _at, _value):  # array[at : at + 8] = value
+    def generate(context, builder, signature, args):
+        builder.store(args[2], _place(context, builder, signature, args), align=_DOUBLE_BYTES)
+        return context.get_dummy_value()
+
+    return types.void(array, types.uintp, _lanes), generate
+
+
+@intrinsic
+def splat(_context, _number):  # eight times the number
+    def generate(_context, builder, _signature, args):
+        return _repeat(builder, args[0])
+
+    return _lanes(types.float64), generate
+
+
+@intrinsic
+def add_product(_context, _total, _factor, _value):  # total + factor * value
+    def generate(_context, builder, _signature, args):
+        product = builder.fmul(_repeat(builder, args[1]), args[2], flags=("contract",))
+        return builder.fadd(args[0], product, flags=("contract",))
+
+    return _lanes(_lanes, types.float64, _lanes), generate
+
+
+@intrinsic
+def keep_above(_context, _value, _least):  # value where it is above the number, else 0
+    def generate(_context, builder, _signature, args):
+        return builder.select(builder.fcmp_ordered(">", args[0], _repeat(builder, args[1])), args[0], _ZERO)
+
+    return _lanes(_lanes, types.float64), generate
