@@ -122,8 +122,11 @@ def encode_pairs(texts: Sequence[str], table: PairTable, added: AddedTokens) -> 
     chosen_ends = np.cumsum(sizes[is_plain])
     num_tokens = np.zeros(len(chosen_ends), np.int64)
     merge_pairs(chosen_ends, ids, num_tokens, table.begin, table.right, table.value, np.empty(len(ids), np.int64))
-    low, high = np.zeros((2, len(texts)), np.int64)
-    low[is_plain] = chosen_ends - sizes[is_plain]
-    high[is_plain] = low[is_plain] + num_tokens
-    flat = ids.tolist()
+    num_tokens = np.maximum(num_tokens, 0)
+    num_left = chosen_ends - sizes[is_plain] - np.cumsum(num_tokens) + num_tokens  # places without a token before each
+    flat = ids[np.arange(num_tokens.sum()) + np.repeat(num_left, num_tokens)].tolist()
+    num = np.zeros(len(texts), np.int64)
+    num[is_plain] = num_tokens
+    high = np.cumsum(num)
+    low = high - num
     return [tuple(flat[a:b]) if a < b else None for a, b in zip(low.tolist(), high.tolist(), strict=True)]

@@ -32,8 +32,8 @@ def build_subsets(nodes: Any, edges: Any, states: Any, members: Any, made: Any, 
     Args:
         nodes: ``(N + 1,)`` int64, where the edges of each node begin.
         edges: ``(2, E)`` int64, symbol and target of each edge.
-        states: ``(3, S)`` int64 of zeros, to be filled: where the nodes of each state begin in `members`, where its
-            edges begin in `made`, and its hash.
+        states: ``(3, S)`` int64, the first column zero, to be filled: where the nodes of each state begin in `members`,
+            where its edges begin in `made`, and its hash.
         members: ``(M,)`` int64, to be filled: the nodes of each state.
         made: ``(2, T)`` int64, to be filled: symbol and target of each edge.
         values: ``(H,)`` int64 of -1, a power of two and at least twice `S`.

@@ -9,6 +9,7 @@ about as many states as the text has tokens. What the nodes are is left to `agen
 
 from __future__ import annotations
 
+from threading import local
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,9 @@ from agentflow.constraint.automaton import BoolArray
 from agentflow.constraint.limits import num_states_left, spend
 from agentflow.constraint.span_kernels import build_subsets, name_blocks
 from agentflow.constraint.span_text import Places
+
+_LOCAL = local()
+_MOST_KEPT = 1_000_000
 
 
 class SpanNodes(NamedTuple):
@@ -94,26 +98,40 @@ def determinise(nodes: SpanNodes) -> SpanStates:
 
 def _build_subsets(nodes: SpanNodes) -> _Subsets:
     num_nodes, num_edges = len(nodes.is_end), len(nodes.symbol)
-    edges = np.stack([nodes.symbol, nodes.target])
-    size = max(num_nodes, num_edges, int(nodes.symbol.max(initial=0)) + 1)
+    symbols, names = np.unique(nodes.symbol, return_inverse=True)  # few of the vocabulary: little memory is touched
+    edges = np.stack([names, nodes.target])
+    size = max(num_nodes, num_edges)
     num, scale = 0, 1
     while num == 0:
         most = 2 * scale * num_nodes + 64
-        states = np.zeros((3, most), np.int64)
-        members = np.empty(4 * scale * (num_nodes + num_edges) + 64, np.int64)
-        made = np.empty((2, 2 * scale * num_edges + 64), np.int64)
-        room = np.zeros((3, size), np.int64)
+        sizes = (3 * most, 4 * scale * (num_nodes + num_edges) + 64, 4 * scale * num_edges + 128, 3 * size)
+        states, members, made, room = _scratch(sizes)
+        states, made, room = states.reshape(3, -1), made.reshape(2, -1), room.reshape(3, -1)
+        states[:, 0] = 0
+        room[:] = 0
         num = build_subsets(nodes.begin, edges, states, members, made, _hash_table(most), room)
         if num == 0 and most > num_states_left():
             spend(most)
         scale *= 4
     begins = states[0, :num]
+    made = made[:, : states[1, num]]
     return _Subsets(
         states[1, : num + 1].copy(),
-        made[:, : states[1, num]].copy(),
+        np.stack([symbols[made[0]], made[1]]),
         np.minimum.reduceat(members[: states[0, num]], begins),
         np.logical_or.reduceat(nodes.is_end[members[: states[0, num]]], begins),
     )
+
+
+def _scratch(sizes: tuple[int, ...]) -> list[Places]:
+    """Give room for so many integers each, of any content: the thread's own, because touching new memory is dear."""
+    total = sum(sizes)
+    buffer = getattr(_LOCAL, "buffer", None)
+    if buffer is None or len(buffer) < total:
+        buffer = np.empty(total, np.int64)
+        if total <= _MOST_KEPT:
+            _LOCAL.buffer = buffer
+    return np.split(buffer[:total], np.cumsum(sizes)[:-1])
 
 
 def _hash_table(num: int) -> Places:
