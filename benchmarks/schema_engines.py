@@ -97,15 +97,18 @@ class AgentflowMatcher:
         return self.constraint.find_tokens(text.encode()) is not None and self.passes(text)
 
     def draw(self, generator: np.random.Generator) -> tuple[str | None, float]:
-        """Draw one output under random class sums; give its text and the milliseconds of the posterior."""
-        from agentflow.constraint.trellis import condition_atoms
+        """Draw one output under random class sums; give its text and the milliseconds of the posterior.
+
+        The sums are given: what is timed is conditioning, the marginals of all atoms, entropies and one joint draw.
+        """
+        from agentflow.constraint.trellis import condition_sums, normalise_atoms
 
         length = max(self.num_positions, self.constraint.min_tokens + 8)
         log_sum = generator.normal(0.0, 4.0, (length, self.constraint.num_atoms))
-        log_sum -= np.log(np.exp(log_sum).sum(axis=1, keepdims=True))
+        sums = normalise_atoms(log_sum, self.constraint)
 
         def run() -> list[int]:
-            row = condition_atoms(log_sum, self.constraint)
+            row = condition_sums(sums, self.constraint)
             row.marginals  # noqa: B018 - computed when asked for
             return row.draw_ids(generator)
 

@@ -281,21 +281,37 @@ def _condition_sums(values: npt.NDArray[Any], sums: Sums, constraint: Constraint
     return _Row(values, constraint, chain, run_backward(sums, chain, int(chain.block[state]), left), left)
 
 
-def condition_atoms(log_sum: FloatArray, constraint: Constraint) -> _Row:
-    """Condition one canvas whose probabilities are already summed over the constraint's atoms.
-
-    The tokens of an atom are taken as equally probable.
+def normalise_atoms(log_sum: FloatArray, constraint: Constraint) -> Sums:
+    """Make the sums of a canvas from numbers: the tokens of an atom are taken as equally probable.
 
     Args:
-        log_sum: ``(L, K)`` float64 log-probabilities of the atoms, normalised here.
-        constraint: The constraint, from its start; the output must end inside the canvas.
+        log_sum: ``(L, K)`` float64 log-probabilities of the constraint's atoms, normalised here.
+        constraint: The constraint.
     """
     has_tokens = constraint.atom_size > 0  # (K,)
     peak = log_sum.max(axis=1, keepdims=True)  # (L, 1)
     total = peak + np.log(np.exp(log_sum - peak).sum(axis=1, keepdims=True))  # (L, 1)
     log_sum = np.where(has_tokens, log_sum - total, -np.inf)  # (L, K)
     mean_log = np.where(has_tokens, log_sum - np.log(np.maximum(constraint.atom_size, 1)), 0.0)  # (L, K)
-    return _condition_sums(np.zeros((0, 0)), Sums(log_sum, mean_log), constraint, constraint.start_state, 0)
+    return Sums(log_sum, mean_log)
+
+
+def condition_sums(sums: Sums, constraint: Constraint) -> _Row:
+    """Condition one canvas whose probabilities are already summed over the constraint's atoms.
+
+    Args:
+        sums: The canvas.
+        constraint: The constraint, from its start; the output must end inside the canvas.
+
+    Raises:
+        ConfigurationError: Probabilities sum to more than 1, or every valid string has probability 0.
+    """
+    return _condition_sums(np.zeros((0, 0)), sums, constraint, constraint.start_state, 0)
+
+
+def condition_atoms(log_sum: FloatArray, constraint: Constraint) -> _Row:
+    """Condition one canvas given as numbers: `normalise_atoms`, then `condition_sums`."""
+    return condition_sums(normalise_atoms(log_sum, constraint), constraint)
 
 
 def _sum_atoms(values: torch.Tensor, constraint: Constraint) -> Sums:
