@@ -18,6 +18,7 @@ _MAX_PARTS = 64
 _MIN_GAIN = 64
 _MIN_SIZE = 8
 _PARTS_OF_ALL = 1_000
+_SMALLEST_SHARE = 8
 _WORD_BITS = 64
 
 
@@ -70,28 +71,31 @@ def _share(
     has = np.zeros((num_labels, -(-num_atoms // _WORD_BITS) * _WORD_BITS), bool)
     has[np.repeat(np.arange(num_labels), np.diff(begin)), atoms] = True
     words = np.packbits(has, axis=1, bitorder="little").view(np.uint64)  # (C, words)
+    large = np.flatnonzero(np.diff(begin) >= _MIN_SIZE)
+    left = words[large]  # what is not in parts yet
     parts: list[npt.NDArray[np.uint64]] = []
     uses: list[npt.NDArray[np.int64]] = []
-    is_open = np.ones(num_labels, bool)
+    is_open = np.ones(len(large), bool)
     least_gain = max(_MIN_GAIN, len(atoms) // _PARTS_OF_ALL)
-    while len(parts) < _MAX_PARTS:
-        size = np.where(is_open, np.bitwise_count(words).sum(axis=1), 0)
-        leader = int(np.argmax(size))
-        if size[leader] < _MIN_SIZE:
-            break
-        overlap = np.bitwise_count(words & words[leader]).sum(axis=1)
-        nearest = np.argsort(-overlap.astype(np.int64), kind="stable")
-        nearest = nearest[overlap[nearest] > 0]
-        common = np.bitwise_and.accumulate(words[nearest], axis=0)
+    size = np.bitwise_count(left).sum(axis=1).astype(np.int64)
+    while len(parts) < _MAX_PARTS and is_open.any():
+        leader = int(np.argmax(np.where(is_open, size, -1)))  # each round closes it, or makes a part
+        overlap = np.bitwise_count(left & left[leader]).sum(axis=1).astype(np.int64)
+        nearest = np.flatnonzero(overlap >= max(_MIN_SIZE, overlap[leader] // _SMALLEST_SHARE))
+        nearest = nearest[np.argsort(-overlap[nearest], kind="stable")]
+        common = np.bitwise_and.accumulate(left[nearest], axis=0)
         rank = np.arange(len(nearest))
         gain = np.bitwise_count(common).sum(axis=1).astype(np.int64) * rank - rank
-        best = int(np.argmax(gain))
-        if gain[best] < least_gain:
+        best = int(np.argmax(gain)) if len(gain) else 0
+        if not len(gain) or gain[best] < least_gain:
             is_open[leader] = False
             continue
-        words[nearest[: best + 1]] &= ~common[best]
+        chosen = nearest[: best + 1]
+        left[chosen] &= ~common[best]
+        size[chosen] -= int(np.bitwise_count(common[best]).sum())
         parts.append(common[best])
-        uses.append(nearest[: best + 1])
+        uses.append(large[chosen])
+    words[large] = left
     return _write(words, parts, uses, num_atoms)
 
 

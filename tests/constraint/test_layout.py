@@ -150,3 +150,12 @@ def test_labels_are_summed_once_and_by_parts():
     by_atom = np.empty_like(mass)
     plain.scatter(weight, *arrays, table, by_atom)
     assert np.allclose(by_atom, weight[:, :-1] @ has[first], rtol=1e-12)
+
+
+def test_labels_that_share_too_little_stay_lists_of_atoms():
+    """Where no part saves anything the search for parts ends, and labels are their atoms."""
+    num_atoms = 4_000
+    begin = np.arange(0, num_atoms + 1, 40)
+    labels = make_labels(begin, np.arange(num_atoms), num_atoms)
+    assert labels.num_parts == 0
+    assert len(labels.sum_members) == num_atoms
