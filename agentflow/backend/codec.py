@@ -72,6 +72,8 @@ class TurnCodec:
             size=vocab_size,
             tail_id=None if tail_token is None else tokenizer.convert_tokens_to_ids(tail_token),
         )
+        if self.vocabulary.is_large:
+            self.vocabulary.prepare()  # from the user's cache directory; else the first schemas would pay for it
         self._context_length = context_length
         self._max_new_tokens = max_new_tokens
         self._is_grounded = is_grounded

@@ -28,8 +28,11 @@ def read_vocabulary(model: str) -> Vocabulary:
     if tokenizer is None:
         from transformers import AutoTokenizer
 
-        return Vocabulary.from_tokenizer(AutoTokenizer.from_pretrained(folder))
-    return Vocabulary.from_tokenizer(tokenizer)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    vocabulary = Vocabulary.from_tokenizer(tokenizer)
+    if vocabulary.is_large:
+        vocabulary.prepare()
+    return vocabulary
 
 
 @dataclass(frozen=True)

@@ -33,14 +33,13 @@ from agentflow.constraint.vocabulary import Trie, Vocabulary
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 _FORMAT = 4
 _STYLES: tuple[Style, ...] = ("json", "raw", "value")
-_MIN_TOKENS = 10_000
 _log = logging.getLogger(__name__)
 
 
 def prepare(vocabulary: Vocabulary) -> None:
     """Compute the trie and the common lifts, or read them from the cache; small vocabularies are not cached."""
     slots = _common_slots()
-    path = _path(vocabulary, slots) if len(vocabulary) >= _MIN_TOKENS else None
+    path = _path(vocabulary, slots) if vocabulary.is_large else None
     if path is not None and _read_file(path, vocabulary, slots):
         return
     trie = vocabulary.trie

@@ -31,6 +31,7 @@ Encoder = Callable[[str], Sequence[int]]
 
 _PLACEHOLDER = re.compile(r"<unused\d+>|\[multimodal\]")
 _CONTROL = re.compile(r"<\|.*>|<.*\|>")
+_LARGE = 10_000
 _MAX_CACHED_LITERALS = 16_384
 _MAX_CACHED_TABLES = 512
 _log = logging.getLogger(__name__)
@@ -284,6 +285,11 @@ class Vocabulary:
         np.cumsum([len(data) for data in ordered], out=offsets[1:])
         tokens = np.array([table[data] for data in ordered], np.int32)
         return Trie(*build_trie(flat, offsets, tokens))
+
+    @property
+    def is_large(self) -> bool:
+        """Whether what is computed for it takes seconds, so that it is kept on disk."""
+        return len(self) >= _LARGE
 
     def prepare(self) -> None:
         """Compute now what is otherwise computed when it is first needed; large vocabularies are cached on disk."""

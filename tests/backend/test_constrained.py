@@ -13,6 +13,7 @@ from agentflow.backend.diffusion.canvas import Row
 from agentflow.backend.diffusion.sampler import SamplerConfig
 from agentflow.backend.diffusion.step import believe, denoise_step
 from agentflow.backend.diffusion.untrained import END_TOKENS, build_tokenizer
+from agentflow.constraint import Vocabulary
 from agentflow.errors import BackendError
 from agentflow.types import GenerationRequest, GenerationSettings, ToolSpec, UserMessage
 
@@ -263,3 +264,14 @@ def test_a_network_that_breaks_down_fails_its_row_only(codec, decode):
 
     with pytest.raises(BackendError, match="no valid turn any probability"):
         decode(network, ask(output_schema=SCHEMAS["integer"]))
+
+
+def test_a_large_vocabulary_is_prepared_when_the_model_is_loaded(tokenizer, monkeypatch):
+    """What the first schemas would wait for is read from the user's cache; a small vocabulary needs none."""
+    prepared = []
+    monkeypatch.setattr(Vocabulary, "prepare", lambda self: prepared.append(self))
+    options = {"end_ids": frozenset({tokenizer.convert_tokens_to_ids(END_TOKENS[0])}), "context_length": 64}
+    small = TurnCodec(tokenizer, vocab_size=len(tokenizer), max_new_tokens=8, **options)
+    large = TurnCodec(tokenizer, vocab_size=10_000, max_new_tokens=8, **options)
+    assert prepared == [large.vocabulary]
+    assert not small.vocabulary.is_large

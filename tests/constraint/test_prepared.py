@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agentflow.constraint import Vocabulary, compile_constraint, json_grammar, prepared
+from agentflow.constraint import Vocabulary, compile_constraint, json_grammar
 from agentflow.constraint.lift import exit_tokens, exits_key
 from agentflow.constraint.vocabulary import Trie
 
@@ -19,7 +19,7 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Cache even small vocabularies, in a folder of the test's own."""
     monkeypatch.setenv("AGENTFLOW_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(prepared, "_MIN_TOKENS", 0)
+    monkeypatch.setattr("agentflow.constraint.vocabulary._LARGE", 0)
     return tmp_path / "vocabularies"
 
 
