@@ -269,7 +269,11 @@ def test_a_network_that_breaks_down_fails_its_row_only(codec, decode):
 def test_a_large_vocabulary_is_prepared_when_the_model_is_loaded(tokenizer, monkeypatch):
     """What the first schemas would wait for is read from the user's cache; a small vocabulary needs none."""
     prepared = []
-    monkeypatch.setattr(Vocabulary, "prepare", lambda self: prepared.append(self))
+
+    def prepare(vocabulary):
+        prepared.append(vocabulary)
+
+    monkeypatch.setattr(Vocabulary, "prepare", prepare)
     options = {"end_ids": frozenset({tokenizer.convert_tokens_to_ids(END_TOKENS[0])}), "context_length": 64}
     small = TurnCodec(tokenizer, vocab_size=len(tokenizer), max_new_tokens=8, **options)
     large = TurnCodec(tokenizer, vocab_size=10_000, max_new_tokens=8, **options)
