@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from agentflow.constraint.lanes import WIDTH
+from agentflow.constraint.vectors import WIDTH
 
 _MIN_EDGES = 2_000
 _MIN_COPIES = 3

@@ -24,8 +24,8 @@ from agentflow.constraint import trellis_plain as plain
 from agentflow.constraint import trellis_scaled as scaled
 from agentflow.constraint.automaton import IntArray
 from agentflow.constraint.chain import Chain
-from agentflow.constraint.lanes import WIDTH
 from agentflow.constraint.layout import Layout
+from agentflow.constraint.vectors import WIDTH
 from agentflow.errors import ConfigurationError
 
 FloatArray = npt.NDArray[np.float64]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from agentflow.constraint.lanes import add_product, keep_above, load, splat, store
+from agentflow.constraint.vectors import add_product, keep_above, load, splat, store
 
 SCALE = 2.0**900
 FLUSH = 1e-290

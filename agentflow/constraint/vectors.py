@@ -21,29 +21,29 @@ from numba.core.datamodel import PrimitiveModel
 from numba.extending import intrinsic, register_model
 
 WIDTH = 8
-_LANES = ir.VectorType(ir.DoubleType(), WIDTH)
-_ZERO = ir.Constant(_LANES, [0.0] * WIDTH)
+_VECTOR = ir.VectorType(ir.DoubleType(), WIDTH)
+_ZERO = ir.Constant(_VECTOR, [0.0] * WIDTH)
 _FIRST = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
 _DOUBLE_BYTES = 8
 
 
-class _Lanes(types.Type):
+class _Vector(types.Type):
     def __init__(self) -> None:
-        super().__init__(name="Lanes")
+        super().__init__(name="Vector")
 
 
-_lanes = _Lanes()
+_vector = _Vector()
 
 
-@register_model(_Lanes)
-class _LanesModel(PrimitiveModel):
+@register_model(_Vector)
+class _VectorModel(PrimitiveModel):
     def __init__(self, manager, kind) -> None:
-        super().__init__(manager, kind, _LANES)
+        super().__init__(manager, kind, _VECTOR)
 
 
 def _place(context, builder, signature, args):
     data = context.make_array(signature.args[0])(context, builder, args[0]).data
-    return builder.bitcast(builder.gep(data, [args[1]]), _LANES.as_pointer())
+    return builder.bitcast(builder.gep(data, [args[1]]), _VECTOR.as_pointer())
 
 
 def _repeat(builder, number):
@@ -56,7 +56,7 @@ def load(_context, array, _at):  # array[at : at + 8]
     def generate(context, builder, signature, args):
         return builder.load(_place(context, builder, signature, args), align=_DOUBLE_BYTES)
 
-    return _lanes(array, types.uintp), generate
+    return _vector(array, types.uintp), generate
 
 
 @intrinsic
@@ -65,7 +65,7 @@ def store(_context, array, _at, _value):  # array[at : at + 8] = value
         builder.store(args[2], _place(context, builder, signature, args), align=_DOUBLE_BYTES)
         return context.get_dummy_value()
 
-    return types.void(array, types.uintp, _lanes), generate
+    return types.void(array, types.uintp, _vector), generate
 
 
 @intrinsic
@@ -73,7 +73,7 @@ def splat(_context, _number):  # eight times the number
     def generate(_context, builder, _signature, args):
         return _repeat(builder, args[0])
 
-    return _lanes(types.float64), generate
+    return _vector(types.float64), generate
 
 
 @intrinsic
@@ -82,7 +82,7 @@ def add_product(_context, _total, _factor, _value):  # total + factor * value
         product = builder.fmul(_repeat(builder, args[1]), args[2], flags=("contract",))
         return builder.fadd(args[0], product, flags=("contract",))
 
-    return _lanes(_lanes, types.float64, _lanes), generate
+    return _vector(_vector, types.float64, _vector), generate
 
 
 @intrinsic
@@ -90,4 +90,4 @@ def keep_above(_context, _value, _least):  # value where it is above the number,
     def generate(_context, builder, _signature, args):
         return builder.select(builder.fcmp_ordered(">", args[0], _repeat(builder, args[1])), args[0], _ZERO)
 
-    return _lanes(_lanes, types.float64), generate
+    return _vector(_vector, types.float64), generate
