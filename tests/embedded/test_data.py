@@ -11,11 +11,13 @@ import pytest
 
 from agentflow.embedded.data.clauses import Draft, call_function, shown
 from agentflow.embedded.data.clauses.arguments import KINDS, named_kinds
+from agentflow.embedded.data.clauses.delegating import delegate
+from agentflow.embedded.data.clauses.writing import add_note
 from agentflow.embedded.data.conversations import MAKERS, make_conversation
 from agentflow.embedded.data.phrasings import Phrasings
 from agentflow.embedded.data.splits import is_held_out
 from agentflow.embedded.data.tools import BEHAVIOURS
-from agentflow.embedded.data.values import BENCH_WORDS, Values
+from agentflow.embedded.data.values import BENCH_WORDS, Values, has_sign
 from agentflow.embedded.data.worlds import WorldError, compute
 from agentflow.embedded.playing import is_same_world
 from agentflow.types import AssistantMessage, ToolMessage, UserMessage
@@ -167,6 +169,29 @@ def test_every_argument_of_a_function_is_said_with_its_value():
         arguments = {argument.name: argument for argument in draft.functions[step.tool].arguments}
         assert all("{" not in argument.description for argument in arguments.values())
         assert {name for name, argument in arguments.items() if argument.default is None} <= set(step.arguments)
+
+
+def test_texts_with_signs_are_said_in_quotes():
+    """A sum, a colon or a bracket in a text ends neither the text nor its quotes."""
+    num_signed = 0
+    for index in range(120):
+        draft = Draft.start(random.Random(index), "train")  # noqa: S311 - reproducible
+        said = add_note(draft)
+        for text in draft.steps[-1].arguments.values():
+            if has_sign(text):
+                num_signed += 1
+                assert f'"{text}"' in said or f"'{text}'" in said
+    assert num_signed > 20
+
+
+def test_what_is_handed_over_stands_in_the_request():
+    """The task for somebody of the crew is said from its first word to its last, and names who is to do it."""
+    for index in range(100):
+        draft = Draft.start(random.Random(index), "train")  # noqa: S311 - reproducible
+        said, step = delegate(draft), draft.steps[-1]
+        assert step.arguments["task"] in said
+        assert step.tool.removeprefix("fn_ask_").replace("_", " ") in said
+        assert not has_sign(step.arguments["task"]) or re.search(r"""['"]$""", said) or " to " in said
 
 
 def test_kinds_of_arguments_have_names_of_their_own():

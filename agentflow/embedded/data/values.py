@@ -61,6 +61,37 @@ _SYLLABLES = (
 ).split()
 
 
+_SIGNS = frozenset("*+/=()%@#&<>?!:;^~$")
+_SIGN_SHARE = 0.15
+"""Share of texts that are drawn to have signs, numbers or small sums."""
+_SIGNED = (
+    "{v} {a} * {b}", "{v} {a} + {b}", "{v} {a} / {b}", "{v} {a} - {b}", "{v} ({a} + {b}) * {c}", "{v} {a} * {b} - {c}",
+    "{v} {a}*{b}", "{v} {a}+{b}-{c}", "{v} {d} * {a}", "{v} {a} % of {b}", "{v} {c}% of {d}", "What is {a} * {b}?", "What is {d} / {c}?",
+    "How much is {a} + {b}?", "How many {n} are {a} / {c}?", "Solve {c}x + {a} = {b}", "solve x^2 = {a}", "{a} + {b} = {s}", "x = {a} & y = {b}",
+    "{n} ({a})", "{n} (see #{a})", "{n} #{c}: {n2}", "{n} & {n2}", "{n} + {n2}", "{n}/{n2}: {a}", "{n} = {a}", "{n} @ {a}:{b}", "@{w}: {n} at {c}:30",
+    "{n}: {a}%", "{n} -{a}% (only {b} left)", "{a} {n} @ {d} $", "{n}; {n2}; {w}", "{e}!", "{e}?", "{e} (at {c}:15)", "{e} & call {w}", "{e} #{w}",
+    "{e}: {a} {n}", "{e} @ {w}", "URGENT! {e}", "R&D {n}", "Q{q} {n} = {d}", "{n} > {a}", "{a} <= {b}", "~{a} {n}", "{n} no. {a}/{b}", "{d} km/h + {c}",
+    "Convert {a} km to miles", "Round {d} to {q} digits", "The {n} costs {d} + {c}% tax", "{a} x {n}", "{n} v{q}.{c}", "{n} [{w}]",
+)  # fmt: skip
+_REASONING = (
+    "Work out",
+    "Compute",
+    "Calculate",
+    "Evaluate",
+    "work out",
+    "compute",
+    "Find",
+    "Tell me",
+    "Check",
+    "Add up",
+)
+
+
+def has_sign(text: str) -> bool:
+    """Say whether a text has a sign that could be taken for its end, so that it is best put in quotes."""
+    return " - " in text or not _SIGNS.isdisjoint(text)
+
+
 @cache
 def _pool(name: str) -> tuple[str, ...]:
     """Draw a pool of distinct strings from Faker, always the same."""
@@ -151,8 +182,28 @@ class Values:
             return f"call {self.person()}"
         return self.draw(lambda: f"{rng.choice(_VERBS)} {rng.choice(_NOUNS)} and {rng.choice(_NOUNS)}")
 
+    def signed(self) -> str:
+        """Draw a text of several words with signs, numbers or a small sum, such as ``Work out 12 * 7``."""
+        rng = self.rng
+
+        def make() -> str:
+            a, b = rng.randint(2, 999), rng.randint(2, 99)
+            return rng.choice(_SIGNED).format(
+                v=rng.choice(_REASONING), a=a, b=b, c=rng.randint(2, 19), s=a + b, q=rng.randint(1, 4), d=round(rng.uniform(1, 500), rng.choice((1, 2))),
+                n=rng.choice(_NOUNS), n2=rng.choice(_NOUNS), w=rng.choice(_TOPICS).lower(), e=f"{rng.choice(_VERBS)} the {rng.choice(_NOUNS)}",
+            )  # fmt: skip
+
+        return self.draw(make)
+
+    def or_signed(self, text: str) -> str:
+        """Give a text as it is, or now and then one with signs in its place; it must then be said in quotes."""
+        return self.signed() if self.rng.random() < _SIGN_SHARE else text
+
     def text(self) -> str:
-        """Draw a short text."""
+        """Draw a short text; it is to be said in quotes."""
+        return self.signed() if self.rng.random() < _SIGN_SHARE else self._plain_text()
+
+    def _plain_text(self) -> str:
         rng = self.rng
         kind = rng.random()
         if kind < 0.35:

@@ -214,6 +214,9 @@ _DRAWN: Mapping[str, Callable[[random.Random, Mapping[str, Any]], JsonValue]] = 
     "set_timer": lambda _, arguments: {"minutes": arguments["minutes"]},
     "an_id": lambda rng, _: {"id": _drawn_code(rng)},
     "a_status": lambda rng, _: {"status": rng.choice(("ok", "done", "confirmed", "pending", "open", "accepted"))},
+    "an_answer": lambda rng, _: {
+        "answer": rng.choice((_drawn_code(rng), "".join(rng.choices("abdefgiklmnorstuw", k=7))))
+    },
     "a_price": lambda rng, _: {"price": rng.choice((rng.randint(2, 900), round(rng.uniform(1, 500), 2)))},
     "a_count": lambda rng, _: {"count": rng.randint(0, 400)},
     "get_population": lambda rng, _: {"population": rng.randint(900, 9_000_000)},

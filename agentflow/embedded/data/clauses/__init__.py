@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
+from agentflow.embedded.data.clauses.delegating import delegate
 from agentflow.embedded.data.clauses.draft import Draft, Output, Step, shown
 from agentflow.embedded.data.clauses.figures import add_days, calculate, current_time, days_between, weekday
 from agentflow.embedded.data.clauses.functions import call_function
@@ -42,7 +43,8 @@ from agentflow.embedded.data.clauses.writing import add_note, add_todo, complete
 __all__ = ["CLAUSES", "Draft", "Output", "Step", "call_function", "draw_clause", "shown"]
 
 CLAUSES: Mapping[Callable[[Draft], str], float] = {
-    call_function: 3, several: 1.5, calculate: 5, weekday: 2.5, add_days: 2, days_between: 2, current_time: 0.5,
+    call_function: 3, delegate: 1.2, several: 1.5,
+    calculate: 5, weekday: 2.5, add_days: 2, days_between: 2, current_time: 0.5,
     read_file: 2.5, read_note: 2.5, fetch_url: 0.4, run_query: 2,
     list_todos: 0.4, list_notes: 0.3, list_files: 0.3, list_tables: 0.2,
     add_note: 3, write_file: 3, add_todo: 2.5, complete_todo: 1.5,

@@ -47,6 +47,10 @@ def _enum(names: str, described: str, said: str, *options: str) -> ArgumentKind:
     return ArgumentKind(names, described, said, lambda values: values.choice(options), enum=options)
 
 
+def _title(values: Values) -> str:
+    return values.or_signed(values.title())
+
+
 KINDS: tuple[ArgumentKind, ...] = (
     _kind("origin|from_city|departure|start|source|from_place", "[Where it begins|City of departure|Origin|Start]", "from {x}", lambda v: v.pooled("city")),
     _kind("destination|to_city|arrival|target|end|to_place", "[Where it ends|City of arrival|Destination|Target]", "to {x}", lambda v: v.pooled("city")),
@@ -64,7 +68,7 @@ KINDS: tuple[ArgumentKind, ...] = (
     _kind("recipient|to|receiver|send_to", "[Who gets it|Recipient|Receiver]", "to {x}", Values.email),
     _kind("email|mail|address|contact", "[Mail address|E-mail|Contact address]", "[with the email|with the address|using|under] {x}", Values.email),
     _kind("id|code|reference|number|key|identifier", "[Its number|Code|Reference|Identifier]", "[|with the code |with the number |number |with reference ]{x}", Values.code),
-    _kind("title|name|label|subject|topic|heading", "[Its title|Name|Title|Label]", "@called {q}", Values.title),
+    _kind("title|name|label|subject|topic|heading", "[Its title|Name|Title|Label]", "@called {q}", _title),
     _kind("message|text|comment|note|body|remark|reason", "[The text|Message|Comment|What it says]", "[saying|with the text|with the message|with the comment|with the note] {q}", Values.text),
     _kind("minutes|duration|length|mins|wait", "[Minutes|How long, in minutes|Duration]", "for {x} minutes", Values.count, "integer"),
     _kind("days|nights|num_days|num_nights|stay", "[How many days|Days|Nights]", "for {x} [days|nights]", Values.count, "integer"),
@@ -184,7 +188,7 @@ _MAKERS: Mapping[str, Callable[[Values], JsonValue]] = {
     "company": lambda values: values.pooled("company"),
     "person": Values.person,
     "noun": Values.noun,
-    "title": Values.title,
+    "title": _title,
     "code": Values.code,
     "date": Values.date,
     "time": Values.time,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from agentflow.embedded.data.phrasings import Phrasings
 from agentflow.embedded.data.splits import Split
 from agentflow.embedded.data.tools import Behaviour
-from agentflow.embedded.data.values import Values
+from agentflow.embedded.data.values import Values, has_sign
 from agentflow.embedded.data.worlds import World, WorldError, call_key
 from agentflow.types import JsonValue
 
@@ -187,13 +187,15 @@ def shown(value: JsonValue) -> str:
 def quoted_text(draft: Draft, text: str) -> str:
     """Put quotes around a text, or say it as it is where one sees where it ends."""
     num_words = text.count(" ") + 1
-    if num_words == 1 and draft.rng.random() < _BARE_SHARE:
+    if num_words == 1 and draft.rng.random() < _BARE_SHARE and not has_sign(text):
         return text
     quote = draft.rng.choice(("'", '"', '"'))
     return f"{quote}{text}{quote}"
 
 
 def quoted(draft: Draft, text: str) -> str:
-    """Put quotes of some kind around a text, or none."""
+    """Put quotes of some kind around a text, or none; always around words with signs."""
     quote = draft.rng.choice(("", "", "'", '"'))
+    if not quote and " " in text and has_sign(text):
+        quote = '"'
     return f"{quote}{text}{quote}"

@@ -60,7 +60,7 @@ def find_contact(draft: Draft) -> str:
 def send_email(draft: Draft) -> str:
     """Send a mail."""
     output, text, ref = wanted_text(draft)
-    to, subject = draft.values.email(), draft.values.title()
+    to, subject = draft.values.email(), draft.values.or_signed(draft.values.title())
     draft.call("send_email", (output,), to=to, subject=subject, body=text)
     draft.put(to, "echo", "to|recipient|sent_to|email|address")
     return draft.say(
@@ -76,7 +76,7 @@ def create_event(draft: Draft) -> str:
     """Put an event in the calendar."""
     reference = draft.refer("date")
     output, said = reference or (None, draft.values.date())
-    title, time = draft.values.title(), draft.values.time()
+    title, time = draft.values.or_signed(draft.values.title()), draft.values.time()
     draft.call("create_event", (output,), title=title, date=shown(output.value) if output else said, time=time)
     draft.put(title, "echo", "event|title|created|appointment")
     return draft.say(
@@ -135,7 +135,7 @@ def get_distance(draft: Draft) -> str:
 
 def translate_text(draft: Draft) -> str:
     """Translate a text."""
-    text = draft.values.errand()
+    text = draft.values.or_signed(draft.values.errand())
     language = draft.rng.choice(("German", "French", "Spanish", "Italian", "Japanese"))
     result = draft.call("translate_text", text=text, language=language)["text"]
     draft.put(result, "text", "translation|translated|text", "the translation")

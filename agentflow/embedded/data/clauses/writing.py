@@ -21,7 +21,7 @@ def wanted_text(draft: Draft) -> tuple[Output | None, str, str]:
 def add_note(draft: Draft) -> str:
     """Save a note."""
     output, text, ref = wanted_text(draft)
-    title = draft.values.title()
+    title = draft.values.or_signed(draft.values.title())
     draft.call("add_note", (output,), title=title, text=text)
     draft.put(title, "echo", "note|title|note_title|saved|saved_as|saved_in")
     t = quoted(draft, title)
@@ -56,7 +56,7 @@ def write_file(draft: Draft) -> str:
 def add_todo(draft: Draft) -> str:
     """Add an item to the list."""
     reference = draft.refer("text", "text", "text", "date", "number", share=0.75)
-    item = shown(reference[0].value) if reference else draft.values.errand()
+    item = shown(reference[0].value) if reference else draft.values.or_signed(draft.values.errand())
     draft.call("add_todo", (reference[0],) if reference else (), item=item)
     draft.put(item, "echo", "added|item|task|todo|new_item|added_item")
     return draft.say(
