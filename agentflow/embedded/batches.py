@@ -158,7 +158,8 @@ class BatchStream:
         self._position = (pool, batch)
         self._queue: queue.Queue[tuple[int, list[Batch]]] = queue.Queue(maxsize=2)
         self._is_closed = threading.Event()
-        threading.Thread(target=self._fill, args=(pool,), daemon=True).start()
+        self._thread = threading.Thread(target=self._fill, args=(pool,), daemon=True)
+        self._thread.start()
 
     @property
     def position(self) -> tuple[int, int]:
@@ -176,8 +177,9 @@ class BatchStream:
                 yield batches[index]
 
     def close(self) -> None:
-        """Stop the thread."""
+        """Stop the thread, and wait for the pool that it is making: a program that ended meanwhile would crash."""
         self._is_closed.set()
+        self._thread.join()
 
     def _fill(self, pool: int) -> None:
         for batches in self._pools(pool):

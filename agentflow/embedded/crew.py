@@ -2,7 +2,8 @@
 
 A step is some batches. Each process has one thread and takes the next batch whenever it is free, so that a
 core that others use for a while delays nobody, and no time is lost on sharing out single operations; on
-two cores this trains faster than two threads. Weights lie in shared memory; each helper hands over the
+two cores this trains faster than two threads. With fixed shares each takes the same batches however fast it
+is, so that a run can be repeated bit for bit. Weights lie in shared memory; each helper hands over the
 sum of its gradients. Helpers are forked, so whatever stops the trainer by its command line stops them too.
 """
 
@@ -27,23 +28,26 @@ class Crew:
 
     Args:
         parameters: What is trained; moved into shared memory if there are helpers.
-        compute: Computes the losses of a batch for a worker.
+        compute: Computes the losses of a batch, given the step and the batch's place in it.
         streams: Opens the stream of batches of each worker; the first is the trainer's own.
         num_parts: Batches of a step.
+        has_fixed_shares: Whether each worker takes the same places of every step.
     """
 
     def __init__(
         self,
         parameters: Sequence[Tensor],
-        compute: Callable[[int, Batch], Losses],
+        compute: Callable[[int, int, Batch], Losses],
         streams: Sequence[Callable[[], BatchStream]],
         *,
         num_parts: int,
+        has_fixed_shares: bool = False,
     ) -> None:
         self._parameters, self._compute, self._streams = list(parameters), compute, list(streams)
-        self._num_parts, num_helpers = num_parts, len(streams) - 1
+        self._num_parts, self._has_fixed_shares = num_parts, has_fixed_shares
+        num_helpers = len(streams) - 1
         context = multiprocessing.get_context("fork")
-        self._num_taken = context.Value("i", 0)
+        self._step, self._num_taken = context.Value("l", 0), context.Value("i", 0)
         self._is_over = context.Value("b", 0)
         self._starts = [context.Semaphore(0) for _ in range(num_helpers)]
         self._ends = [context.Semaphore(0) for _ in range(num_helpers)]
@@ -63,13 +67,13 @@ class Crew:
         self._stream = self._streams[0]()
         self._batches = iter(self._stream)
 
-    def accumulate(self) -> Losses:
+    def accumulate(self, step: int) -> Losses:
         """Leave the mean gradient of a step's batches in the parameters, and give the mean losses.
 
         Raises:
             RuntimeError: A helper ended.
         """
-        self._num_taken.value = 0
+        self._step.value, self._num_taken.value = step, 0
         for start in self._starts:
             start.release()
         self._work(0, self._stream, self._batches)
@@ -112,18 +116,26 @@ class Crew:
         for parameter in self._parameters:
             parameter.grad = None
         num_done = 0
-        while self._take():
-            losses = self._compute(worker, next(batches))
+        for part in self._places(worker):
+            losses = self._compute(self._step.value, part, next(batches))
             losses.total.backward()  # type: ignore[no-untyped-call]
             self._losses[worker, num_done] = torch.stack([value.detach().float().cpu() for value in losses])
             num_done += 1
         self._num_done[worker] = num_done
         self._positions[worker] = torch.tensor(stream.position)
 
-    def _take(self) -> bool:
+    def _places(self, worker: int) -> Iterator[int]:
+        """Give the places in the step that a worker fills."""
+        if self._has_fixed_shares:
+            yield from range(worker, self._num_parts, len(self._streams))
+            return
+        while (place := self._take()) < self._num_parts:
+            yield place
+
+    def _take(self) -> int:
         with self._num_taken.get_lock():
             self._num_taken.value += 1
-            return bool(self._num_taken.value <= self._num_parts)
+            return int(self._num_taken.value) - 1
 
     def _help(self, worker: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the trainer ends the helpers

@@ -66,6 +66,7 @@ def main() -> None:
         device=arguments.device,
         is_compiled=arguments.compile,
         initial=arguments.initial,
+        has_fixed_shares=arguments.fixed_shares,
     )
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: trainer.stop())
@@ -103,6 +104,7 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--workers", type=int, default=1, help="processes; on a CPU as many as cores, with --threads 1 and --num-parts")
     add("--makers", type=int, default=0, help="processes that make data; on a GPU nearly as many as there are cores")
     add("--num-parts", type=int, default=plan.num_parts, help="batches of a step; workers take them in turn")
+    add("--fixed-shares", action="store_true", help="share batches out alike; the run can then be repeated bit for bit")
     add("--save-every-min", type=float, default=4.0, help="minutes between two savings of the state")
     return parser
 

@@ -90,6 +90,8 @@ class Trainer:
         clock: Time budget; when it is spent the run ends, whatever the plan's steps.
         num_workers: Processes that share the batches of a step; on a GPU one.
         num_makers: Processes that make the data of each worker; 0: a thread of its own.
+        has_fixed_shares: Share the batches of a step out alike in every step, so that a run with a given number of
+            steps gives the same weights again; a worker that is slow for a while then delays the others.
     """
 
     def __init__(
@@ -106,7 +108,9 @@ class Trainer:
         clock: TrainingClock | None = None,
         num_workers: int = 1,
         num_makers: int = 0,
+        has_fixed_shares: bool = False,
     ) -> None:
+        self.has_fixed_shares = has_fixed_shares
         self.folder, self.plan, self.shape = folder, plan, shape
         self.objective = objective or Objective()
         self.clock, self.num_workers, self.num_makers = clock or TrainingClock(), num_workers, num_makers
@@ -122,7 +126,6 @@ class Trainer:
         self.model.to(self.device)
         self.sizes = Sizes.of(self.model)
         self.optimizers = _make_optimizers(self.model, plan)
-        self.generator = torch.Generator(self.device).manual_seed(plan.seed)
         self.step, self._positions = 0, [(0, 0)] * num_workers
         self._is_stopping = False
         if (folder / "state.pt").exists():
@@ -130,23 +133,25 @@ class Trainer:
 
     def run(self, *, num_steps: int | None = None, save_every_s: float = 240.0, log_every: int = 20) -> None:
         """Train to the end of the plan, or `num_steps` steps, and save."""
-        crew = self._gather_crew()
         last = self.plan.steps if num_steps is None else min(self.plan.steps, self.step + num_steps)
         window: list[Losses] = []
         saved_at = logged_at = time.monotonic()
-        while self.step < last and not self._is_stopping and self.clock.rate() > 0:
-            self.clock.start_step()
-            window.append(self._take_step(crew))
-            self._positions = crew.positions()
-            self.clock.end_step()
-            now = time.monotonic()
-            if self.step % log_every == 0:
-                self._log(window, (now - logged_at) / len(window))
-                window, logged_at = [], now
-            if now - saved_at > save_every_s:
-                self.save()
-                saved_at = now
-        crew.close()
+        crew = self._gather_crew()
+        try:
+            while self.step < last and not self._is_stopping and self.clock.rate() > 0:
+                self.clock.start_step()
+                window.append(self._take_step(crew))
+                self._positions = crew.positions()
+                self.clock.end_step()
+                now = time.monotonic()
+                if self.step % log_every == 0:
+                    self._log(window, (now - logged_at) / len(window))
+                    window, logged_at = [], now
+                if now - saved_at > save_every_s:
+                    self.save()
+                    saved_at = now
+        finally:
+            crew.close()
         self.save()
 
     def stop(self) -> None:
@@ -158,7 +163,6 @@ class Trainer:
         state = {
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "generator": self.generator.get_state(),
             "step": self.step,
             "spent_s": self.clock.spent_s,
             "positions": self._positions,
@@ -175,24 +179,22 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.generator.set_state(state["generator"].cpu())
         self.step = state["step"]
         self._positions = _share_out([tuple(position) for position in state["positions"]], self.num_workers)
         self.clock.spent_s = state.get("spent_s", 0.0)
 
     def _gather_crew(self) -> Crew:
-        """Begin the streams and the helpers; each worker has noise and every so-many-th pool of its own."""
+        """Begin the streams and the helpers; noise follows from seed, step and place, pools from the worker."""
         trained = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
-        seeds = [f"{self.plan.seed}/{self.step}/{worker}" for worker in range(self.num_workers)]
-        generators = [self.generator]
-        generators += [torch.Generator().manual_seed(zlib.crc32(seed.encode())) for seed in seeds[1:]]
+        generator = torch.Generator(self.device)
 
-        def compute(worker: int, batch: Batch) -> Losses:
+        def compute(step: int, place: int, batch: Batch) -> Losses:
+            generator.manual_seed(zlib.crc32(f"{self.plan.seed}/{step}/{place}".encode()))
             network = Network(gather_weights(self.model, self.dtype), self.sizes, is_compiled=self.is_compiled)
-            return compute_losses(network, batch.to(self.device), self.objective, generators[worker])
+            return compute_losses(network, batch.to(self.device), self.objective, generator)
 
         streams = [partial(self._open_stream, worker) for worker in range(self.num_workers)]
-        return Crew(trained, compute, streams, num_parts=self.plan.num_parts)
+        return Crew(trained, compute, streams, num_parts=self.plan.num_parts, has_fixed_shares=self.has_fixed_shares)
 
     def _open_stream(self, worker: int) -> BatchStream:
         encoder = Encoder(self.tokenizer)
@@ -214,7 +216,7 @@ class Trainer:
 
     def _take_step(self, crew: Crew) -> Losses:
         rate = self.plan.rate(self.step) * self.clock.rate()
-        losses = crew.accumulate()
+        losses = crew.accumulate(self.step)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.max_norm)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:

@@ -109,6 +109,24 @@ def test_two_processes_take_the_steps_of_one(tmp_path, tokenizer, shape):
     assert losses[1] == pytest.approx(losses[2], rel=0.25)
 
 
+@pytest.mark.slow
+def test_fixed_shares_give_the_same_weights_again(tmp_path, tokenizer, shape):
+    """With fixed shares, two processes give the same weights bit for bit, also when the run is stopped and resumed."""
+    plan = replace(PLAN, num_parts=4, steps=3)
+    states = []
+    for name, stops in (("whole", [None]), ("parts", [1, None])):
+        tokenizer.save_pretrained(tmp_path / name / "tokenizer")
+        for num_steps in stops:
+            trainer = Trainer(
+                tmp_path / name, plan, shape=shape, dtype=torch.float32, num_workers=2, has_fixed_shares=True
+            )
+            trainer.run(num_steps=num_steps)
+        states.append(torch.load(tmp_path / name / "state.pt", weights_only=True))
+    assert states[0]["step"] == states[1]["step"] == 3
+    assert states[0]["positions"] == states[1]["positions"]
+    assert all(torch.equal(value, states[1]["model"][name]) for name, value in states[0]["model"].items())
+
+
 def test_other_workers_begin_behind_all_pools_that_were_begun():
     """No pool is taken twice when the number of workers changes."""
     from agentflow.embedded.trainer import _share_out
