@@ -156,13 +156,12 @@ def _statistics(backend: Backend) -> EngineStatistics | None:
 def measure(mode: str, checkpoint: Checkpoint, options: argparse.Namespace, *, num_agents: int) -> dict[str, Any]:
     """Measure one mode at one number of agents."""
     num_turns = max(options.turns, 4 * num_agents)
-    tasks = make_suite(num_turns * (options.repeats + 1), seed=num_agents)
+    suites = [make_suite(num_turns, seed=100 * num_agents + i) for i in range(options.repeats + 1)]
     make = partial(first_turn, is_constrained=mode not in ("unconstrained", "generate"), is_fresh=options.fresh)
-    requests = [make(task, seed=i) for i, task in enumerate(tasks)]
+    batches = [[make(task, seed=num_turns * i + j) for j, task in enumerate(suite)] for i, suite in enumerate(suites)]
     backend = make_backend(mode, checkpoint, num_agents=num_agents)
 
     async def measure_all() -> list[Run]:
-        batches = [requests[i : i + num_turns] for i in range(0, len(requests), num_turns)]
         _warm_up, *runs = [await run_turns(backend, batch, num_agents=num_agents) for batch in batches]
         await backend.aclose()
         return runs
