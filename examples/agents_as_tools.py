@@ -41,7 +41,7 @@ def main(model: str | Backend = "embedded") -> Number:
         output_type=Number,
         limits=Limits(max_turns=5),
     )
-    result = chief.run_sync("Send the task 'Work out 128 * 46' to the mathematician.", on_event=show)
+    result = chief.run_sync("Send the task 'Work out 128 + 46' to the mathematician.", on_event=show)
     print(f"{result.output}, {result.usage.requests} model turns of both agents")
     return result.output
 

@@ -39,10 +39,10 @@ SCRIPTS = {
     "approval": [call("write_file", path="todo.txt", text="call Ann at noon"), "Done."],
     "parallel_plan": [{"total": 895.5}],
     "agents_as_tools": [
-        call("send_to_mathematician", task="Work out 128 * 46"),
-        call("calculate", expression="128 * 46"),
-        {"value": 5888},
-        {"value": 5888},
+        call("send_to_mathematician", task="Work out 128 + 46"),
+        call("calculate", expression="128 + 46"),
+        {"value": 174},
+        {"value": 174},
     ],
     "resume": [
         call("calculate", expression="12.5 * 8"),
@@ -69,8 +69,8 @@ PRINTED = {
         "total=895.5",
     ],
     "agents_as_tools": [
-        "mathematician: calculate({'expression': '128 * 46'}) -> {'value': 5888}\nchief: send_to_mathematician(",
-        "value=5888, 4 model turns of both agents",
+        "mathematician: calculate({'expression': '128 + 46'}) -> {'value': 174}\nchief: send_to_mathematician(",
+        "value=174, 4 model turns of both agents",
     ],
     "resume": ["call weekday(", "total=100.0 weekday='Saturday' ['calculate', 'add_note', 'weekday']"],
 }
