@@ -91,15 +91,18 @@ class Encoder:
 def mark_call_slots(pieces: list[str]) -> tuple[list[bool], list[bool]]:
     """Mark the tokens of argument values, and those of tools' names, in a turn of calls."""
     is_slot, is_name = [False] * len(pieces), [False] * len(pieces)
-    is_quoted = is_value = is_naming = False
+    is_quoted = is_value = is_naming = is_list = False
     for i, piece in enumerate(pieces):
         if piece == "<|tool_call>":
-            is_naming, is_value = False, False
+            is_naming, is_value, is_list = False, False, False
         elif piece == '<|"|>':
             is_quoted = not is_quoted
             is_value = is_value and is_quoted
         elif is_quoted:
             is_slot[i] = True
+        elif is_list or (is_value and piece.startswith("[")):
+            is_slot[i] = is_list  # how many items a list has is the model's choice
+            is_list = not piece.endswith("]")
         elif piece == ":":
             is_naming, is_value = not is_value and pieces[i - 2 : i] == ["<|tool_call>", "call"], True
         elif piece in ("{", "}", ","):

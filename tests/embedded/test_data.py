@@ -11,6 +11,7 @@ import pytest
 
 from agentflow.embedded.data.clauses import Draft, call_function, shown
 from agentflow.embedded.data.clauses.arguments import KINDS, named_kinds
+from agentflow.embedded.data.clauses.declared import call_declared_alone, declared_functions
 from agentflow.embedded.data.clauses.delegating import delegate
 from agentflow.embedded.data.clauses.writing import add_note
 from agentflow.embedded.data.conversations import MAKERS, make_conversation
@@ -36,7 +37,7 @@ def test_every_kind_is_made():
     """The mixture reaches each maker."""
     kinds = {make_conversation(1, index).kind.split("-")[0] for index in range(300)}
     assert {"chain", "chat", "parallel", "question", "lookup", "extraction", "text", "world"} <= kinds
-    assert set(MAKERS) == {"task", "function", "question", "lookup", "extraction", "text", "world"}
+    assert set(MAKERS) == {"task", "function", "declared", "question", "lookup", "extraction", "text", "world"}
 
 
 @pytest.mark.slow
@@ -169,6 +170,40 @@ def test_every_argument_of_a_function_is_said_with_its_value():
         arguments = {argument.name: argument for argument in draft.functions[step.tool].arguments}
         assert all("{" not in argument.description for argument in arguments.values())
         assert {name for name, argument in arguments.items() if argument.default is None} <= set(step.arguments)
+
+
+def test_every_value_of_a_declared_function_stands_in_the_request_once():
+    """Texts, numbers and the items of lists are said once, from word to word; a switch is said in words."""
+    for index in range(250):
+        draft = Draft.start(random.Random(index), "tools" if index % 4 == 0 else "train")  # noqa: S311 - reproducible
+        said = call_declared_alone(draft)
+        assert "{" not in said
+        for value in draft.steps[-1].arguments.values():
+            for one in value if isinstance(value, list) else [value]:
+                pattern = rf"(?<![\w.]){re.escape(shown(one))}(?!\w|\.\d)"
+                assert isinstance(one, bool) or len(re.findall(pattern, said)) >= 1, (one, said)
+
+
+def test_declared_functions_are_held_out_by_their_names():
+    """An eighth of the file is never trained on; what is left out of a call is what may be left out."""
+    trained, held_out = declared_functions("train"), declared_functions("tools")
+    assert not {function.name for function in trained} & {function.name for function in held_out}
+    assert len(trained) > 120
+    assert 10 < len(held_out) < 40
+    assert not any(is_held_out("tool", function.name) for function in trained)
+    for function in (*trained, *held_out):
+        assert all(a.type in ("string", "number", "integer", "boolean") for a in function.arguments)
+        assert any(not argument.is_optional for argument in function.arguments), function.name
+
+
+def test_items_of_a_list_are_the_models_choice():
+    """In a list, its items, the commas and the end are slots; so is nothing of the structure around it."""
+    from agentflow.embedded.examples import mark_call_slots
+
+    pieces = ["<|tool_call>", "call", ":", "f", "{", "a", ":", "[", "1", ",", "2", "]", ",", "b", ":", "3", "}"]
+    is_slot, is_name = mark_call_slots(pieces)
+    assert [i for i, marked in enumerate(is_slot) if marked] == [8, 9, 10, 11, 15]
+    assert [i for i, marked in enumerate(is_name) if marked] == [3]
 
 
 def test_texts_with_signs_are_said_in_quotes():

@@ -59,6 +59,7 @@ class Phrasings:
 
     def __init__(self, rng: random.Random, split: Split) -> None:
         self.rng = rng
+        self.split = split
         self._is_held_out = wants_held_out("phrasing", split)
 
     def say(self, notations: tuple[str, ...], **values: object) -> str:

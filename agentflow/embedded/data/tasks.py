@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentflow.embedded.data.clauses import Draft, Output, Step, call_function, draw_clause, shown
+from agentflow.embedded.data.clauses.declared import call_declared, call_declared_alone
 from agentflow.embedded.data.phrasings import expand, plainest
 from agentflow.embedded.data.splits import Split
 from agentflow.embedded.data.tools import OfferedTool, declare_many
@@ -113,6 +114,7 @@ _SCHEMA_SAID = (
 )
 _NUM_CLAUSES = ((1, 0.18), (2, 0.31), (3, 0.26), (4, 0.13), (5, 0.07), (6, 0.05))
 _NUM_FUNCTIONS = ((1, 0.6), (2, 0.3), (3, 0.1))
+_ALONE_SHARE = 0.7
 _PARALLEL_SHARE, _TEXT_SHARE, _MENTION_SHARE, _DESCRIPTION_SHARE, _CHAT_SHARE = 0.1, 0.08, 0.12, 0.12, 0.25
 _MAX_STEPS = 12
 
@@ -137,6 +139,13 @@ def make_task(rng: random.Random, split: Split) -> Conversation:
 def make_function_task(rng: random.Random, split: Split) -> Conversation:
     """Make a task for functions that this conversation alone has."""
     return _make(rng, split, lambda _: call_function, _NUM_FUNCTIONS)
+
+
+def make_declared_task(rng: random.Random, split: Split) -> Conversation:
+    """Make a task for functions of a file of declarations; a request for a single one has more ways to be said."""
+    if rng.random() < _ALONE_SHARE:
+        return _make(rng, split, lambda _: call_declared_alone, ((1, 1.0),))
+    return _make(rng, split, lambda _: call_declared, ((1, 0.1), (2, 0.65), (3, 0.25)))
 
 
 def _make(rng: random.Random, split: Split, draw: Callable[[Draft], _Clause], num_clauses: _Shares) -> Conversation:
@@ -247,6 +256,8 @@ def join_request(draft: Draft, clauses: list[str]) -> str:
     body = rng.choice((_join_commas, _join_commas, _join_sentences, _join_ordered, _join_list))(rng, clauses)
     opening = draft.say(*_OPENINGS) if rng.random() < _OPENING_SHARE else ""
     is_list = not body[0].isalpha()
+    if opening and body.lower().startswith(_QUESTIONS) and not opening.endswith(("! ", ": ")):
+        opening = ""
     if opening and not opening.endswith(("! ", ": ")):
         opening, body = (
             ("", body) if is_list else (opening, body if body.startswith("I ") else body[0].lower() + body[1:])
@@ -262,9 +273,12 @@ def capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
+_QUESTIONS = ("which", "what", "how", "when ", "where ", "who ", "do i ", "do these ", "is this ")
+
+
 def stop(text: str) -> str:
     """End a sentence, a question with a question mark."""
-    return text + ("?" if text.lower().startswith(("which", "what", "how")) else ".")
+    return text + ("?" if text.lower().startswith(_QUESTIONS) and "\n" not in text and ". " not in text else ".")
 
 
 def _join_commas(rng: random.Random, clauses: list[str]) -> str:

@@ -23,6 +23,9 @@ _REAL_SHARE = 0.68
 MADE_UP = "fn_"
 """How the names of behaviours begin that one conversation alone has; they are never declared under that name."""
 
+DECLARED = "fn_declared_"
+"""How the names of those begin that are read from a file of declarations."""
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -37,6 +40,7 @@ class Argument:
         enum: Values it may take, if they are few.
         default: Value it has when left out; ``None`` means that it is required.
         is_composed: Whether its text need not stand in the conversation as it is.
+        items: JSON type of the items of a list; empty for what is no list.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Argument:
     enum: tuple[str, ...] = ()
     default: JsonValue = None
     is_composed: bool = False
+    items: str = ""
 
 
 @dataclass(frozen=True)
@@ -529,6 +534,8 @@ def _property(argument: Argument, rng: random.Random, *, is_usual: bool) -> dict
     schema: dict[str, Any] = {"type": argument.type}
     if argument.is_composed:
         schema["x-grounded"] = False  # made of a result and a number of the request
+    if argument.items:
+        schema["items"] = {"type": argument.items}
     if argument.enum:
         schema["enum"] = list(argument.enum)
     if is_usual:

@@ -1,0 +1,405 @@
+# ruff: noqa: E501, PLR2004 - phrasings stand in one line, shares stand where they are drawn
+"""Functions as programs declare them, read from ``functions.txt``: their names and arguments belong together.
+
+    triangle_surface(base, height, unit?)  ->  "find the area of a triangle with a base of 4 cm, height 7"
+
+An eighth of them is never trained on, by the hash of the name. Kinds of arguments are ``i2-90`` (integer),
+``n1-9`` (number), ``b`` (switch, said as ``on~off``), ``e(a/b)`` (enumerated), ``w(a/b)`` (free, for example a or
+b) or the name of a kind of value such as ``city``; ``*`` behind it makes a list.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from agentflow.embedded.data.clauses.draft import Draft, Kind, shown
+from agentflow.embedded.data.phrasings import expand
+from agentflow.embedded.data.splits import Split, is_held_out, wants_held_out
+from agentflow.embedded.data.tools import DECLARED, Argument, Behaviour
+from agentflow.embedded.data.values import Values, has_sign
+from agentflow.types import JsonValue
+
+_FILE = Path(__file__).parent.parent / "functions.txt"
+_RESULTS: tuple[tuple[str, str, Kind, str, str], ...] = (
+    ("an_id", "id", "text", "id|code|reference|number", "the [id|code|reference|number]"),
+    ("a_status", "status", "text", "status|state", "[the|its] [status|state]"),
+    ("a_price", "price", "number", "price|cost|total", "[the|its] [price|cost]"),
+    ("a_count", "count", "number", "count|quantity|number", "the [count|number]"),
+    ("an_answer", "answer", "text", "answer|result|reply", "the [answer|result]"),
+)
+_MAKERS: Mapping[str, Callable[[Values], str]] = {
+    "city": lambda values: values.pooled("city"),
+    "country": lambda values: values.pooled("country"),
+    "person": Values.person,
+    "first": lambda values: values.pooled("first"),
+    "company": lambda values: values.pooled("company"),
+    "job": lambda values: values.pooled("job"),
+    "street": lambda values: f"{values.count(2, 199)} {values.pooled('street')}",
+    "noun": Values.noun,
+    "word": lambda values: values.invented(is_capital=False),
+    "title": Values.title,
+    "text": Values.text,
+    "code": Values.code,
+    "date": Values.date,
+    "time": Values.time,
+    "email": Values.email,
+    "url": Values.url,
+    "path": Values.path,
+}
+_NAMED = (
+    "with {w} {x}", "with the {w} {x}", "({w}: {x})", "{w} {x}", "{w} = {x}", "[using|and] {x} as [|the ]{w}", "for {w} {x}",
+    "[where|if] the {w} is {x}", "[with|and] {a} {w} of {x}",
+)  # fmt: skip
+_UNBOUND = re.compile(r"\[?(and|,|\{x\}|\|and|or\b)")
+"""How phrases begin that lean on the one before."""
+_NUMBER = re.compile(r"(-?\d+)-(-?\d+)")
+
+
+@dataclass(frozen=True)
+class DeclaredArgument:
+    """An argument as the file declares it.
+
+    Attributes:
+        name: Its name.
+        kind: Kind of its values, without the star of lists.
+        is_list: Whether it takes a list.
+        said: Notation of how its value is said.
+        description: Its description.
+        is_optional: Whether it may be left out.
+    """
+
+    name: str
+    kind: str
+    is_list: bool
+    said: str
+    description: str
+    is_optional: bool
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Values to draw from, where there are a few."""
+        return tuple(self.kind[2:-1].split("/")) if self.kind[1:2] == "(" else ()
+
+    @property
+    def type(self) -> str:
+        """JSON type of one value."""
+        is_text = self.kind in _MAKERS or self.options
+        return "string" if is_text else {"b": "boolean", "i": "integer", "n": "number"}[self.kind[0]]
+
+
+@dataclass(frozen=True)
+class DeclaredFunction:
+    """A function of the file.
+
+    Attributes:
+        name: Its name.
+        wish: Notation of how it is wished for.
+        description: Its description.
+        arguments: Its arguments.
+    """
+
+    name: str
+    wish: str
+    description: str
+    arguments: tuple[DeclaredArgument, ...]
+
+
+@cache
+def declared_functions(split: Split = "train") -> tuple[DeclaredFunction, ...]:
+    """Give the functions of a split, in the order of the file: what stands close together is alike."""
+    lines = _FILE.read_text(encoding="utf-8").splitlines()
+    functions = [_parse(line) for line in lines if line and not line.startswith("#")]
+    is_new = wants_held_out("tool", split)
+    return tuple(function for function in functions if is_held_out("tool", function.name) == is_new)
+
+
+def _parse(line: str) -> DeclaredFunction:
+    name, wish, description, arguments = (part.strip() for part in line.split("::"))
+    return DeclaredFunction(name, wish, description, tuple(map(_parse_argument, arguments.split(" ; "))))
+
+
+def _parse_argument(text: str) -> DeclaredArgument:
+    head, _, description = text.strip().rpartition(":")
+    name, kind, said = head.split(":", 2)
+    return DeclaredArgument(
+        name.removeprefix("?"), kind.removesuffix("*"), kind.endswith("*"), said, description, name.startswith("?")
+    )
+
+
+# ---------------------------------------------------------------- requests
+
+
+def call_declared(draft: Draft) -> str:
+    """Wish for what a function does, in words that go on in a sentence with others."""
+    return _wish(draft, (_in_a_row, _in_a_row, _in_a_row, _shuffled, _where))
+
+
+def call_declared_alone(draft: Draft) -> str:
+    """Wish for what a function does, also in several sentences or behind a colon."""
+    return _wish(
+        draft,
+        (_in_a_row, _in_a_row, _in_a_row, _in_a_row, _shuffled, _where, _listed, _listed, _sentences, _values_first),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An argument of a call: as the file declares it, its value, and the value as it is said."""
+
+    argument: DeclaredArgument
+    value: JsonValue
+    said: str
+
+    @property
+    def words(self) -> str:
+        return self.argument.name.replace("_", " ")
+
+
+def _wish(draft: Draft, ways: tuple[Callable[[Draft, str, list[_Part]], str], ...]) -> str:
+    rng = draft.rng
+    pool = [f for f in declared_functions(_split_of(draft)) if f"{DECLARED}{f.name}" not in draft.functions]
+    function = rng.choice(pool)
+    _offer(draft, function)
+    place = pool.index(function)
+    for _ in range(rng.choice((0, 1, 1, 2, 3)) if len(draft.functions) < 6 else 0):
+        near = pool[max(0, place - 3) : place + 4]
+        decoy = rng.choice(near if rng.random() < 0.7 else pool)
+        if f"{DECLARED}{decoy.name}" not in draft.functions:
+            _offer(draft, decoy)
+    parts = _draw_parts(draft, function)
+    value = draft.call(f"{DECLARED}{function.name}", (), **{part.argument.name: part.value for part in parts})
+    _, key, kind, fields, said = next(
+        row for row in _RESULTS if row[0] == draft.world.functions[f"{DECLARED}{function.name}"]
+    )
+    draft.put(value[key], kind, fields, said)
+    return rng.choice(ways)(draft, _tidy(draft.say(f"[{function.wish}]")), parts)
+
+
+def _tidy(said: str) -> str:
+    return said.replace("  ", " ").strip()
+
+
+def _split_of(draft: Draft) -> Split:
+    return "tools" if draft.phrasings.split == "tools" else "train"
+
+
+def _offer(draft: Draft, function: DeclaredFunction) -> None:
+    """Declare a function in the conversation."""
+    rng = draft.rng
+    is_camel = rng.random() < 0.08
+    arguments = tuple(_declare(rng, argument, is_camel=is_camel) for argument in function.arguments)
+    described = (
+        function.description
+        if rng.random() < 0.7
+        else f"[|Tool. |Function: ]{function.description[:-1]}[|.| for the user.]"
+    )
+    others = function.name if rng.random() < 0.94 else f"[function|tool|action|op]_{rng.randint(1, 30)}"
+    name, result = f"{DECLARED}{function.name}", rng.choice(_RESULTS)[0]
+    draft.functions[name] = Behaviour(name, others, function.description, described, arguments)
+    for world in (draft.world, draft.before):
+        world.functions[name] = result
+
+
+def _rename(rng: random.Random, argument: DeclaredArgument, *, is_camel: bool) -> str:
+    name = argument.name
+    if rng.random() < 0.12 and len(name) > 1:
+        name = expand(
+            {"string": "[the_|input_|my_|]{}[|_text]", "boolean": "[is_|use_|with_]{}"}.get(
+                argument.type, "[the_|input_|]{}[|_value]"
+            ),
+            rng,
+        ).format(name)
+    if is_camel:
+        head, *tail = name.split("_")
+        name = head + "".join(part.capitalize() for part in tail)
+    return name
+
+
+def _declare(rng: random.Random, argument: DeclaredArgument, *, is_camel: bool) -> Argument:
+    name = _rename(rng, argument, is_camel=is_camel)
+    described = argument.description
+    if argument.kind.startswith("w(") and rng.random() < 0.3:
+        described = f"{described[:-1]}, such as {' or '.join(rng.sample(argument.options, 2))}."
+    if argument.is_optional and rng.random() < 0.4:
+        described = f"{described[:-1]}[ (optional)| (may be left out)|, optional]."
+    enum = argument.options if argument.kind.startswith("e(") else ()
+    default = "" if argument.is_optional else None
+    return Argument(
+        argument.name,
+        name,
+        described,
+        described,
+        "array" if argument.is_list else argument.type,
+        enum,
+        default,
+        items=argument.type if argument.is_list else "",
+    )
+
+
+# ---------------------------------------------------------------- values
+
+
+def _draw_parts(draft: Draft, function: DeclaredFunction) -> list[_Part]:
+    """Draw values, no two of which are the same; half of what may be left out is."""
+    parts: list[_Part] = []
+    taken: set[str] = set()
+    for argument in function.arguments:
+        if argument.is_optional and draft.rng.random() < 0.5:
+            continue
+        value, held = _draw_new(draft, argument, taken)
+        taken |= held
+        parts.append(_Part(argument, value, _shown(draft, argument, value)))
+    return parts
+
+
+def _draw_new(draft: Draft, argument: DeclaredArgument, taken: set[str]) -> tuple[JsonValue, set[str]]:
+    for _ in range(40):
+        value = _draw_list(draft, argument) if argument.is_list else _draw(draft, argument)
+        held = {shown(one).lower() for one in (value if isinstance(value, list) else [value])}
+        if argument.type == "boolean" or taken.isdisjoint(held):
+            break
+    return value, held
+
+
+def _draw_list(draft: Draft, argument: DeclaredArgument) -> list[JsonValue]:
+    num = draft.rng.choice((2, 2, 3, 3, 4))
+    if argument.options:
+        return list(draft.rng.sample(argument.options, min(num, len(argument.options))))
+    found: list[JsonValue] = []
+    while len(found) < num:
+        value = _draw(draft, argument)
+        if value not in found:
+            found.append(value)
+    return found
+
+
+def _draw(draft: Draft, argument: DeclaredArgument) -> JsonValue:
+    rng = draft.rng
+    if argument.options:
+        return rng.choice(argument.options)
+    if argument.type == "string":
+        return _MAKERS[argument.kind](draft.values)
+    if argument.type == "boolean":
+        return rng.random() < 0.6
+    bounds = _NUMBER.fullmatch(argument.kind[1:])
+    low, high = (int(bounds[1]), int(bounds[2])) if bounds else (1, 500)
+    whole = argument.type == "integer" or rng.random() < 0.4
+    return rng.randint(low, high) if whole else round(rng.uniform(low, high), rng.choice((1, 1, 2)))
+
+
+def _shown(draft: Draft, argument: DeclaredArgument, value: JsonValue) -> str:
+    """Write a value as a request says it: lists as "a, b and c", texts in quotes."""
+    rng = draft.rng
+    if not isinstance(value, list):
+        return _quoted(rng, argument.kind, value)
+    is_quoted = rng.random() < 0.15
+    items = [f'"{one}"' if is_quoted and isinstance(one, str) else shown(one) for one in value]
+    if rng.random() < 0.15:
+        return f"[{', '.join(items)}]" if rng.random() < 0.5 else ", ".join(items)
+    return ", ".join(items[:-1]) + rng.choice((" and ", " and ", ", and ")) + items[-1]
+
+
+def _quoted(rng: random.Random, kind: str, value: JsonValue) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if "," in value:
+        kind = "title"
+    share = {"text": 1.0, "title": 0.7}.get(kind, 0.25 if " " in value and kind != "street" else 0.08)
+    is_quoted = rng.random() < share or (" " in value and has_sign(value))
+    quote = rng.choice(("'", '"')) if is_quoted else ""
+    return f"{quote}{value}{quote}"
+
+
+# ---------------------------------------------------------------- ways to say them
+
+
+def _natural(draft: Draft, part: _Part) -> str:
+    on, _, off = part.argument.said.partition("~")
+    if off:
+        return draft.say(f"[{on if part.value else off}]")
+    notation = draft.phrasings.say((part.argument.said.replace("{x}", "{{x}}"),))
+    return _tidy(notation).format(x=part.said)
+
+
+def _named(draft: Draft, part: _Part) -> str:
+    article = "an" if part.words[0] in "aeiou" else "a"
+    notations = _NAMED[:-2] if part.argument.is_list or part.words.endswith("s") else _NAMED
+    return draft.say(*notations, w=part.words, a=article, x=part.said)
+
+
+def _pair(part: _Part, sign: str) -> str:
+    return f"{part.words}{sign}{part.said}"
+
+
+def _attach(said: str, phrase: str) -> str:
+    """Put a phrase behind a sentence; those that begin with a comma stand close."""
+    if phrase.startswith(","):
+        return said.rstrip(",") + phrase
+    return f"{said} {phrase}"
+
+
+def _in_a_row(draft: Draft, wish: str, parts: list[_Part]) -> str:
+    for part in parts:
+        wish = _attach(wish, _named(draft, part) if draft.rng.random() < 0.15 else _natural(draft, part))
+    return wish.rstrip(",")
+
+
+def _shuffled(draft: Draft, wish: str, parts: list[_Part]) -> str:
+    rng = draft.rng
+    joint = rng.choice(("", "", ",", " and"))
+    for index, part in enumerate(rng.sample(parts, len(parts))):
+        leans = _UNBOUND.match(part.argument.said) is not None
+        phrase = _named(draft, part) if leans or rng.random() < 0.4 else _natural(draft, part)
+        is_joined = index and not phrase.startswith(("(", ",", "and "))
+        wish = _attach(wish.rstrip(",") + (joint if is_joined else ""), phrase)
+    return wish.rstrip(",")
+
+
+def _where(draft: Draft, wish: str, parts: list[_Part]) -> str:
+    rng = draft.rng
+    sign = rng.choice((" is ", " = "))
+    start = {" is ": ", where the ", " = ": rng.choice((" with ", " for ", ", with "))}[sign]
+    joint = " and the " if sign == " is " else " and "
+    pairs = [_pair(part, sign) for part in parts]
+    middle = joint.replace(" and", ",") if rng.random() < 0.5 else joint
+    return f"{wish}{start}{middle.join(pairs[:-1])}{joint if pairs[1:] else ''}{pairs[-1]}"
+
+
+def _listed(draft: Draft, wish: str, parts: list[_Part]) -> str:
+    rng = draft.rng
+    sign = rng.choice((": ", ": ", " ", " = "))
+    pairs = [_pair(part, sign) for part in rng.sample(parts, len(parts))]
+    kind = rng.random()
+    if kind < 0.3:
+        return f"{wish}{': ' if sign != ': ' else ' - '}{', '.join(pairs)}"
+    if kind < 0.5:
+        return f"{wish} ({rng.choice((', ', '; ')).join(pairs)})"
+    if kind < 0.75:
+        listed = rng.choice(("; ", ", ")).join(pairs)
+        return f"{wish}. {listed[0].upper()}{listed[1:]}"
+    mark = rng.choice(("- ", "", "* "))
+    return f"{wish}:\n" + "\n".join(f"{mark}{pair}" for pair in pairs)
+
+
+def _sentences(draft: Draft, wish: str, parts: list[_Part]) -> str:
+    said = [wish]
+    for part in parts:
+        verb = draft.rng.choice(("are" if part.argument.is_list or part.words.endswith("s") else "is", "should be"))
+        is_switch = part.argument.type == "boolean"
+        said.append(f"Set {part.words} to {part.said}" if is_switch else f"The {part.words} {verb} {part.said}")
+    return ". ".join(said)
+
+
+def _values_first(draft: Draft, wish: str, parts: list[_Part]) -> str:
+    rng = draft.rng
+    pairs = [_pair(part, " ") for part in rng.sample(parts, len(parts))]
+    listed = ", ".join(pairs[:-1]) + (" and " if pairs[1:] else "") + pairs[-1]
+    return rng.choice(
+        (f"given {listed}, {wish}", f"with {listed}, {wish}", f"for {listed}, {wish}", f"{listed}: {wish}")
+    )
