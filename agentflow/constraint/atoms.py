@@ -18,6 +18,8 @@ from agentflow.constraint.fragment import Fragment, Partition
 from agentflow.constraint.kernels import expand_sets, split_blocks
 from agentflow.constraint.vocabulary import Vocabulary
 
+_MOST_PAIRS = 1 << 22  # of a block and a cell, for a table of them
+
 
 class Atoms(NamedTuple):
     """The atoms, and which of them each label holds.
@@ -49,29 +51,29 @@ def make_atoms(labels: Sequence[Label], fragments: Sequence[Fragment], vocabular
     One more label stands at the end, for the tail: the vocabulary's own tail token, or everything.
     """
     tail = set() if vocabulary.tail_id is None else {vocabulary.tail_id}
-    named = tail.union((x.name for x in labels if x.fragment < 0), *(x.without for x in labels))
+    by_fragment: dict[int, list[int]] = {}
+    for i, label in enumerate(labels):
+        by_fragment.setdefault(label.fragment, []).append(i)
+    alone = by_fragment.pop(_NO_FRAGMENT, [])
+    named = tail.union([labels[i].name for i in alone], *{label.without for label in labels})
     singles = np.array(sorted(named), np.int64)
-    names = sorted({x.fragment for x in labels if x.fragment >= 0})
-    joint = _join([p for name in names if (p := fragments[name].partition) is not None], vocabulary)
+    joint = _join([p for name in sorted(by_fragment) if (p := fragments[name].partition) is not None], vocabulary)
     num_blocks = len(joint.first)
     token_atom = joint.blocks.copy()
     token_atom[singles] = num_blocks + np.arange(len(singles))
     members = np.concatenate([joint.first, singles]).astype(np.int64)  # (K,) a token of each atom
     by_label: list[IntArray] = [_NONE] * len(labels)
-    for name in names:
-        own = [i for i, label in enumerate(labels) if label.fragment == name]
+    for name, own in by_fragment.items():
         begin, atoms = _expand(fragments[name], [labels[i].name for i in own], members)
         for i, low, high in zip(own, begin[:-1].tolist(), begin[1:].tolist(), strict=True):
-            by_label[i] = _without(atoms[low:high], labels[i].without, members, num_blocks)
-    single_atom = {token: num_blocks + i for i, token in enumerate(singles.tolist())}
-    for i, label in enumerate(labels):
-        if label.fragment < 0:
-            by_label[i] = np.array([single_atom[label.name]], np.int32)
-    last = [single_atom[i] for i in tail] if tail else np.arange(len(members))
-    by_label.append(np.array(last, np.int32))
-    return Atoms(token_atom, len(members), offsets(by_label), np.concatenate(by_label).astype(np.int32))
+            by_label[i] = _without(atoms[low:high], labels[i].without, token_atom)
+    for i, atom in zip(alone, token_atom[[labels[i].name for i in alone]][:, None], strict=True):
+        by_label[i] = atom
+    by_label.append(token_atom[list(tail)] if tail else np.arange(len(members), dtype=np.int32))
+    return Atoms(token_atom, len(members), offsets(by_label), np.concatenate(by_label))
 
 
+_NO_FRAGMENT = -1
 _NONE = np.zeros(0, np.int32)
 
 
@@ -95,23 +97,33 @@ def _expand(
     return begin, atoms
 
 
-def _without(atoms: IntArray, tokens: frozenset[int], members: npt.NDArray[np.int64], num_blocks: int) -> IntArray:
-    """Take single tokens out of a set."""
+def _without(atoms: IntArray, tokens: frozenset[int], token_atom: IntArray) -> IntArray:
+    """Take single tokens, each an atom of its own, out of a set."""
     if not tokens:
         return atoms
-    return atoms[~np.isin(members[atoms], list(tokens)) | (atoms < num_blocks)]
+    return atoms[~np.isin(atoms, token_atom[list(tokens)])]
 
 
 def _join(partitions: Sequence[Partition], vocabulary: Vocabulary) -> _Joint:
     """Give the joint partition of the tokens, from the vocabulary's store or made new."""
     distinct = {id(p): p for p in partitions}
-    parts = tuple(sorted(distinct.values(), key=lambda p: (-len(p.tokens), id(p))))
+    parts = tuple(sorted(distinct.values(), key=lambda p: (-p.num_tokens, id(p))))
     joint = _Joint(np.zeros(len(vocabulary), np.int32), np.zeros(1, np.int32), ())
     for i, part in enumerate(parts):
         key = ("joint", *map(id, parts[: i + 1]))
         found = vocabulary.fragments.get(key)
         if found is None:
-            blocks, first = split_blocks(joint.blocks, len(joint.first), part.tokens, part.cells)
-            found = vocabulary.fragments[key] = _Joint(blocks, first, parts[: i + 1])
+            found = vocabulary.fragments[key] = _Joint(*_split(joint, part), parts[: i + 1])
         joint = found
     return joint
+
+
+def _split(joint: _Joint, part: Partition) -> tuple[IntArray, IntArray]:
+    """Refine a joint partition by one more part: the block of each token, and the first token of each block."""
+    num_blocks = len(joint.first)
+    if num_blocks * part.num_cells <= _MOST_PAIRS:
+        split: tuple[IntArray, IntArray] = split_blocks(joint.blocks, num_blocks, part.cells, part.num_cells)
+        return split
+    pairs = joint.blocks.astype(np.int64) * part.num_cells + part.cells
+    _, first, blocks = np.unique(pairs, return_index=True, return_inverse=True)
+    return blocks.astype(np.int32), first.astype(np.int32)

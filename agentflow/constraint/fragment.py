@@ -129,9 +129,9 @@ class Partition:
         return int(self.cells.max()) + 1
 
     @cached_property
-    def tokens(self) -> IntArray:
-        """The tokens that are allowed anywhere, ascending."""
-        return np.flatnonzero(self.cells).astype(np.int32)
+    def num_tokens(self) -> int:
+        """Number of tokens that are allowed anywhere."""
+        return int(np.count_nonzero(self.cells))
 
 
 @dataclass(frozen=True, eq=False)

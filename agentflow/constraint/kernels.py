@@ -100,55 +100,33 @@ def number_used(numbers: Any, num: Any, num_kept: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def split_blocks(blocks: Any, num_blocks: Any, tokens: Any, cells: Any) -> Any:
-    """Refine a partition of the tokens by cells.
+def split_blocks(blocks: Any, num_blocks: Any, cells: Any, num_cells: Any) -> Any:
+    """Refine a partition of the tokens by another one.
 
     Args:
         blocks: ``(V,)`` int32, block of each token.
         num_blocks: Their number.
-        tokens: ``(N,)`` int32, the tokens that do not lie in cell 0.
         cells: ``(V,)`` int32, cell of each token.
+        num_cells: Their number.
 
     Returns:
-        ``(V,)`` int32 new blocks and ``(K,)`` int32 the first token of each.
+        ``(V,)`` int32 new blocks, numbered in the order of the tokens, and ``(K,)`` int32 the first token of each.
     """
-    refined = blocks.copy()
-    size = 1024
-    keys = np.full(size, -1, np.int64)
-    values = np.zeros(size, np.int32)
-    num = num_blocks
-    pairs = np.empty(256, np.int64)
-    last_key, last_value = np.int64(-1), np.int32(0)
-    for i in range(len(tokens)):
-        token = tokens[i]
-        key = (np.int64(blocks[token]) << 32) + cells[token]
-        if key != last_key:
-            slot = np.int64(mix(key, 1) & np.uint64(size - 1))
-            while keys[slot] >= 0 and keys[slot] != key:
-                slot = (slot + 1) & (size - 1)
-            if keys[slot] < 0:
-                keys[slot] = key
-                values[slot] = num
-                found = num - num_blocks
-                if found == len(pairs):
-                    longer = np.empty(2 * found, np.int64)
-                    longer[:found] = pairs
-                    pairs = longer
-                pairs[found] = key
-                num += 1
-            last_key, last_value = key, values[slot]
-            if (num - num_blocks) * 2 > size:
-                size *= 4
-                keys = np.full(size, -1, np.int64)
-                values = np.zeros(size, np.int32)
-                for k in range(num - num_blocks):
-                    slot = np.int64(mix(pairs[k], 1) & np.uint64(size - 1))
-                    while keys[slot] >= 0:
-                        slot = (slot + 1) & (size - 1)
-                    keys[slot] = pairs[k]
-                    values[slot] = num_blocks + k
-        refined[token] = last_value
-    return refined, number_used(refined, num, 0)
+    numbers = np.full(num_blocks * num_cells, -1, np.int32)  # by block and cell
+    refined = np.empty_like(blocks)
+    first = np.empty(min(len(blocks), len(numbers)), np.int32)
+    stride = np.uint64(num_cells)
+    num = 0
+    for v in range(len(blocks)):
+        key = np.uint64(blocks[v]) * stride + np.uint64(cells[v])
+        number = numbers[key]
+        if number < 0:
+            number = num
+            numbers[key] = number
+            first[num] = v
+            num += 1
+        refined[v] = number
+    return refined, first[:num].copy()
 
 
 @njit(cache=True, nogil=True)
@@ -227,6 +205,6 @@ def warm_up() -> None:
     one = np.zeros(1, np.int32)
     flat = np.zeros(1, np.uint8)
     build_trie(flat, np.array([0, 1], np.int64), one)
-    split_blocks(one, 1, one, one)
+    split_blocks(one, 1, one, 1)
     expand_sets(np.array([0, 1], np.int64), one, np.zeros(1, np.int64), one, np.array([0, 1], np.int64))
     distances(1, one, one, one)
