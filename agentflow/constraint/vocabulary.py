@@ -214,17 +214,18 @@ class Vocabulary:
             ConfigurationError: The vocabulary cannot spell one of them.
         """
         texts = list(texts)
-        if self._pairs is not None:
-            self._encode_pairs(texts)
+        self.encode_ahead(texts)
         known, encode = self._literals, self.encode
         return [known.get(text) or encode(text) for text in texts]
 
-    def _encode_pairs(self, texts: list[str]) -> None:
-        """Spell the texts that are new by the tokenizer's merges."""
+    def encode_ahead(self, texts: Sequence[str]) -> None:
+        """Cut literals that may be asked for, all at once; those that this does not serve are cut one by one."""
+        if self._pairs is None:
+            return
         if len(self._literals) + len(texts) > _MAX_CACHED_LITERALS:
             self._literals.clear()
         missing = [text for text in texts if text and text not in self._literals]
-        if self._pairs is None or len(missing) < _FEW_LITERALS:
+        if len(missing) < _FEW_LITERALS:
             return
         found = encode_pairs(missing, self._pairs, self._added)
         if not self._is_pairs_tried:  # the merges may come from a file, and are held against the tokenizer once

@@ -6,6 +6,7 @@ one way on, and equal middles are one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -20,6 +21,7 @@ Closure: TypeAlias = tuple[Nodes, Slots]
 """The nodes with literals, and the slots, that jumps lead to."""
 
 NO_NODES: Nodes = frozenset()
+_MARKS = re.compile(r'[",:{}\[\]]{1,4}')
 
 
 class Ways:
@@ -43,6 +45,7 @@ class Ways:
         self._rows: dict[Nodes, dict[int, Nodes]] = {}
         self._cuts: dict[Run, list[tuple[int, ...]]] = {}
         self._befores: dict[tuple[Run, int], list[int]] = {}
+        vocabulary.encode_ahead(_list_texts(graph))
 
     # ------------------------------------------------------------ jumps
 
@@ -245,3 +248,12 @@ class Ways:
         first = str(run[0])
         remainder = (first[length:], *run[1:]) if length < len(first) else run[1:]
         return self._before(remainder, target) if remainder else [target]
+
+
+def _list_texts(graph: Graph) -> list[str]:
+    """List the literals of a graph, and what is left of them where a token that ends a slot spells their marks."""
+    runs = {run for ways in graph.runs for run, _ in ways}
+    texts = {piece for run in runs for piece in run if isinstance(piece, str)}
+    marked = [(text, match.end()) for text in texts if (match := _MARKS.match(text))]
+    texts.update([text[at:] for text, end in marked for at in range(1, end + 1)])
+    return list(texts)
