@@ -84,13 +84,6 @@ class _Block:
     after: dict[int, int] = field(default_factory=dict)  # by code of an exit, the state
 
 
-@dataclass
-class _Edges:
-    source: list[int] = field(default_factory=list)
-    label: list[int] = field(default_factory=list)
-    target: list[int] = field(default_factory=list)
-
-
 class _Exit(NamedTuple):
     """Where the instances of a part begin to differ: a state to be found in its place.
 
@@ -225,7 +218,8 @@ class _Assembler:
         self._new_blocks: list[Slots] = []
         self.places: dict[tuple[Component, int], int] = {}
         self._new_places: list[tuple[_Assembler, int, int]] = []
-        self._edges = _Edges()
+        self._edges: list[int] = []  # source, label and target of each
+        self._after: dict[Nodes, int] = {}  # by what tokens lead to, the state
         self._bulk: list[tuple[IntArray, IntArray, IntArray]] = []
         self.fragments: list[tuple[Fragment, int]] = []  # each with its base
 
@@ -245,12 +239,10 @@ class _Assembler:
 
     def edges(self) -> tuple[IntArray, IntArray, IntArray]:
         """Give source, label and target of each edge, int32."""
-        if self._edges.source or not self._bulk:
-            own = self._edges
-            self._bulk.append(
-                (np.array(own.source, np.int32), np.array(own.label, np.int32), np.array(own.target, np.int32))
-            )
-            self._edges = _Edges()
+        if self._edges or not self._bulk:
+            source, label, target = np.array(self._edges, np.int32).reshape(-1, 3).T.copy()
+            self._bulk.append((source, label, target))
+            self._edges = []
         if len(self._bulk) > 1:
             source, label, target = (np.concatenate(parts) for parts in zip(*self._bulk, strict=True))
             self._bulk = [(source, label, target)]
@@ -401,16 +393,18 @@ class _Assembler:
 
     # ------------------------------------------------------------ rows
 
-    def _add_edge(self, source: int, label: int, target: int) -> None:
-        self._edges.source.append(source)
-        self._edges.label.append(label)
-        self._edges.target.append(target)
+    def _behind_token(self, targets: Nodes) -> int:
+        """Give the state after a token that leads to nodes, and moves no block."""
+        found = self._after.get(targets)
+        if found is None:
+            found = self._after[targets] = self._state(StateKey(targets, None, 0), is_closed=False)
+        return found
 
     def _write_row(self, key: StateKey, number: int) -> None:
-        token_label = self._common.token_label
+        token_label, edges = self._common.token_label, self._edges
         if key.block is None:
             for token, targets in self._ways.row(key.nodes).items():
-                self._add_edge(number, token_label(token), self._state(StateKey(targets, None, 0), is_closed=False))
+                edges += (number, token_label(token), self._behind_token(targets))
             return
         block = self._block(key.block)
         fragment = block.fragment
@@ -423,17 +417,17 @@ class _Assembler:
             target = self._enter(key.block, block, row.step(token, cell), targets)
             if cell in row.by_cell:
                 taken.setdefault(row.by_cell[cell], set()).add(token)
-            self._add_edge(number, token_label(token), target)
+            edges += (number, token_label(token), target)
         name = self._common.fragment_name(fragment)
         for cells, code in row.sets.items():
             target = self._leave(key.block, block, code)
             if target != _DEAD:
                 without = row.without.get(cells, frozenset()).union(taken.get(cells, ()))
-                self._add_edge(number, self._common.label(name, cells, without), target)
+                edges += (number, self._common.label(name, cells, without), target)
         for token, code in row.tokens.items():
             target = self._leave(key.block, block, code) if token not in literals else _DEAD
             if target != _DEAD:
-                self._add_edge(number, token_label(token), target)
+                edges += (number, token_label(token), target)
 
     def _leave(self, key: Slots, block: _Block, code: int) -> int:
         """Give the state after a token that moves the block by `code` and no literal; -1 is dead."""
@@ -450,7 +444,7 @@ class _Assembler:
             label, rest = block.fragment.exits[-2 - code]
             behind = self._ways.beyond(self._behind(block, label), block.fragment.rests[label])
             targets = targets | behind.get(rest.decode(), NO_NODES)
-        return self._state(StateKey(targets, None, 0), is_closed=False) if targets else _DEAD
+        return self._behind_token(targets) if targets else _DEAD
 
     def _write_block(self, key: Slots) -> None:
         """Write the rows of all states of a block that stand alone."""
@@ -459,7 +453,7 @@ class _Assembler:
         by_code = np.full(len(fragment.exits) + 1, _DEAD, np.int32)
         for label, rests in fragment.rests.items():
             for rest, nodes in self._ways.beyond(self._behind(block, label), rests).items():
-                by_code[rests[rest]] = self._state(StateKey(nodes, None, 0), is_closed=False)
+                by_code[rests[rest]] = self._behind_token(nodes)
         after = np.append(fragment.target, fragment.token_target)
         destination = np.where(after >= 0, after + base, by_code[np.where(after <= -2, -2 - after, -1)])  # noqa: PLR2004
         self._add_bulk(
@@ -479,7 +473,7 @@ class _Assembler:
         row = self._ways.row(literal)
         sources = np.flatnonzero(block.fragment.labels == label) + base
         labels = [self._common.token_label(token) for token in row]
-        targets = [self._state(StateKey(nodes, None, 0), is_closed=False) for nodes in row.values()]
+        targets = [self._behind_token(nodes) for nodes in row.values()]
         self._bulk.append(
             (
                 np.tile(sources.astype(np.int32), len(row)),

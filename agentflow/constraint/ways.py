@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from agentflow.constraint.graph import END, END_NODE, Graph, Run, Slot
 from agentflow.constraint.vocabulary import Vocabulary
@@ -22,6 +22,14 @@ Closure: TypeAlias = tuple[Nodes, Slots]
 
 NO_NODES: Nodes = frozenset()
 _MARKS = re.compile(r'[",:{}\[\]]{1,4}')
+
+
+class _Beyond(NamedTuple):
+    """What is behind the literals of nodes that begin with some of `rests`, by node and rest."""
+
+    rests: Mapping[str, int]
+    longest: int
+    by_node: dict[int, dict[str, list[int]]]
 
 
 class Ways:
@@ -41,7 +49,7 @@ class Ways:
         self._joint_closures: dict[Nodes, Closure] = {}
         self._is_closing: set[int] = set()
         self._node_edges: dict[int, dict[int, list[int]]] = {}
-        self._beyond: dict[int, tuple[Mapping[str, int], dict[int, dict[str, list[int]]]]] = {}
+        self._beyond: dict[int, _Beyond] = {}
         self._rows: dict[Nodes, dict[int, Nodes]] = {}
         self._cuts: dict[Run, list[tuple[int, ...]]] = {}
         self._befores: dict[tuple[Run, int], list[int]] = {}
@@ -54,6 +62,8 @@ class Ways:
         if len(nodes) == 1:
             (node,) = nodes
             return self._closures.get(node) or self._close_node(node)
+        if max(nodes, default=-1) < 0:  # middles alone
+            return nodes, ()
         found = self._joint_closures.get(nodes)
         if found is None:
             closures = [self._closures.get(node) or self._close_node(node) for node in nodes]
@@ -115,23 +125,21 @@ class Ways:
 
     def _middle(self, tokens: tuple[int, ...], target: int) -> int:
         """Give the node from which `tokens` lead to `target`."""
+        middles, end = self._middles, self.end_of(target)
         node = target
         for token in reversed(tokens):
-            node = self._middle_before(token, node)
+            key = (token, node)
+            before = middles.get(key)
+            if before is None:
+                self._middle_ends.append(end)
+                self._middle_edges.append(key)
+                before = middles[key] = -len(self._middle_edges)
+            node = before
         return node
-
-    def _middle_before(self, token: int, node: int) -> int:
-        key = (token, node)
-        before = self._middles.get(key)
-        if before is None:
-            self._middle_ends.append(self.end_of(node))
-            self._middle_edges.append(key)
-            before = self._middles[key] = -len(self._middle_edges)
-        return before
 
     def end_of(self, node: int) -> int:
         """Give the node of the graph that a middle leads to; nodes of the graph are their own."""
-        return node if node >= 0 else self._middle_ends[-1 - node]
+        return node if node >= 0 else self._middle_ends[~node]
 
     def moved(self, node: int, offset: int) -> int:
         """Give the node that stands `offset` further; of a middle, the one that leads there by the same tokens."""
@@ -139,7 +147,7 @@ class Ways:
             return node + offset
         tokens = []
         while node < 0:
-            token, node = self._middle_edges[-1 - node]
+            token, node = self._middle_edges[~node]
             tokens.append(token)
         return self._middle(tuple(tokens), node + offset)
 
@@ -147,34 +155,39 @@ class Ways:
 
     def row(self, nodes: Nodes) -> dict[int, Nodes]:
         """Give the next nodes of closed nodes by token."""
-        if len(nodes) == 1:
-            (node,) = nodes
-            return {token: frozenset(targets) for token, targets in self._edges_of(node).items()}
         found = self._rows.get(nodes)
         if found is None:
-            row: dict[int, set[int]] = {}
+            middles = self._middle_edges
+            row: dict[int, list[int]] = {}
             for node in nodes:
-                if node < 0:
-                    token, following = self._middle_edges[-1 - node]
-                    row.setdefault(token, set()).add(following)
+                if node >= 0:
+                    for token, targets in self._edges_of(node).items():
+                        if token in row:
+                            row[token] += targets
+                        else:
+                            row[token] = targets[:]
                     continue
-                for token, targets in self._edges_of(node).items():
-                    row.setdefault(token, set()).update(targets)
+                token, following = middles[~node]
+                if token in row:
+                    row[token].append(following)
+                else:
+                    row[token] = [following]
             found = self._rows[nodes] = {token: frozenset(targets) for token, targets in row.items()}
         return found
 
     def _edges_of(self, node: int) -> dict[int, list[int]]:
-        """Give the next nodes of a literal node by token."""
-        if node < 0:
-            token, following = self._middle_edges[-1 - node]
-            return {token: [following]}
+        """Give the next nodes of a node of the graph by token."""
         edges = self._node_edges.get(node)
         if edges is None:
             edges = self._node_edges[node] = {}
+            middles = self._middle_edges
             for run, target in self.graph.runs[node]:
                 for middle in self._before(run, target):
-                    token, following = self._middle_edges[-1 - middle]
-                    edges.setdefault(token, []).append(following)
+                    token, following = middles[~middle]
+                    if token in edges:
+                        edges[token].append(following)
+                    else:
+                        edges[token] = [following]
         return edges
 
     def _before(self, run: Run, target: int) -> list[int]:
@@ -219,28 +232,32 @@ class Ways:
             nodes: Nodes behind a slot.
             rests: What tokens spell beyond the end of the slot.
         """
-        behind = [self._beyond_node(node, rests) for node in self.close(nodes)[0]]
-        if len(behind) == 1:
-            return {rest: frozenset(found) for rest, found in behind[0].items()}
-        joint: dict[str, set[int]] = {}
-        for some in behind:
-            for rest, found in some.items():
-                joint.setdefault(rest, set()).update(found)
-        return {rest: frozenset(found) for rest, found in joint.items()}
+        known = self._beyond.get(id(rests))
+        if known is None:
+            known = self._beyond[id(rests)] = _Beyond(rests, max(map(len, rests), default=0), {})
+        joint: dict[str, list[int]] = {}
+        for node in self.close(nodes)[0]:
+            if node < 0:
+                continue
+            found = known.by_node.get(node)
+            if found is None:
+                found = known.by_node[node] = self._beyond_node(node, known)
+            for rest, some in found.items():
+                if rest in joint:
+                    joint[rest] += some
+                else:
+                    joint[rest] = some[:]
+        return {rest: frozenset(some) for rest, some in joint.items()}
 
-    def _beyond_node(self, node: int, rests: Mapping[str, int]) -> dict[str, list[int]]:
-        known = self._beyond.setdefault(id(rests), (rests, {}))[1]
-        found = known.get(node)
-        if found is None:
-            found = known[node] = {}
-            longest = max(map(len, rests), default=0)
-            for run, target in self.graph.runs[node] if node >= 0 else ():
-                first = run[0]
-                if not isinstance(first, str):
-                    continue
-                for length in range(min(len(first), longest) + 1):
-                    if first[:length] in rests:
-                        found.setdefault(first[:length], []).extend(self._behind_text(run, length, target))
+    def _beyond_node(self, node: int, known: _Beyond) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for run, target in self.graph.runs[node]:
+            first = run[0]
+            if not isinstance(first, str):
+                continue
+            for length in range(min(len(first), known.longest) + 1):
+                if first[:length] in known.rests:
+                    found.setdefault(first[:length], []).extend(self._behind_text(run, length, target))
         return found
 
     def _behind_text(self, run: Run, length: int, target: int) -> list[int]:
