@@ -22,7 +22,7 @@ from agentflow.constraint.assemble import ConflictError, TokenAutomaton, assembl
 from agentflow.constraint.atoms import make_atoms
 from agentflow.constraint.automaton import BoolArray, IntArray
 from agentflow.constraint.grammar import Grammar
-from agentflow.constraint.kernels import distances
+from agentflow.constraint.kernels import distances, sort_edges
 from agentflow.constraint.limits import metered
 from agentflow.constraint.vocabulary import Vocabulary
 from agentflow.errors import SchemaBudgetError, UnsatisfiableSchemaError
@@ -346,21 +346,18 @@ def _pack(automaton: TokenAutomaton, vocabulary: Vocabulary) -> Constraint:
         raise UnsatisfiableSchemaError("no value satisfies the schema")
     reached = distances(automaton.num_states, automaton.target, automaton.source, np.zeros(1, np.int32)) >= 0
     keep = (distance >= 0) & reached
-    rank = np.cumsum(keep) - 1
-    alive = keep[automaton.source] & keep[automaton.target]
-    source, target = rank[automaton.source[alive]], rank[automaton.target[alive]]
-    used, label = np.unique(automaton.label[alive], return_inverse=True)
+    rank = np.where(keep, np.cumsum(keep) - 1, -1).astype(np.int32)
     final = int(rank[automaton.final])
-    source, target = np.append(source, final), np.append(target, final)
-    order = np.argsort(source, kind="stable")
-    labels = [automaton.labels[i] for i in used.tolist()]
-    label = np.append(label, len(labels))  # the last edge is the loop of the final state
+    source, target = np.append(automaton.source, goal), np.append(automaton.target, goal)
+    label = np.append(automaton.label, np.int32(len(automaton.labels)))  # the last edge is the loop of the final state
+    row, label, target, used = sort_edges(source, label, target, rank, len(automaton.labels) + 1)
+    labels = [automaton.labels[i] for i in used[:-1].tolist()]
     atoms = make_atoms(labels, automaton.fragments, vocabulary)
     return Constraint(
         vocabulary=vocabulary,
-        row=np.searchsorted(source[order], np.arange(int(keep.sum()) + 1)),
-        edge_label=label[order].astype(np.int32),
-        edge_target=target[order].astype(np.int32),
+        row=row,
+        edge_label=label,
+        edge_target=target,
         label_begin=atoms.begin,
         label_atoms=atoms.members,
         token_atom=atoms.token_atom,

@@ -199,6 +199,45 @@ def distances(num_states: Any, source: Any, target: Any, goal: Any) -> Any:
     return distance
 
 
+@njit(cache=True, nogil=True)
+def sort_edges(source: Any, label: Any, target: Any, rank: Any, num_labels: Any) -> Any:
+    """Keep the edges between states that are kept, by state and in their order, and number their labels anew.
+
+    Args:
+        source: ``(E,)`` int32.
+        label: ``(E,)`` int32.
+        target: ``(E,)`` int32.
+        rank: ``(S,)`` int32, new number of each state, -1: not kept.
+        num_labels: Number of labels.
+
+    Returns:
+        ``(K + 1,)`` int64 where the edges of each state begin, their labels and targets, and ``(C,)`` int32
+        the labels that are used, ascending.
+    """
+    num_states = rank.max() + 1
+    row = np.zeros(num_states + 1, np.int64)
+    name = np.full(num_labels, -1, np.int32)
+    for e in range(len(source)):
+        if rank[source[e]] >= 0 and rank[target[e]] >= 0:
+            row[rank[source[e]] + 1] += 1
+            name[label[e]] = 0
+    used = np.flatnonzero(name >= 0).astype(np.int32)
+    for k in range(len(used)):
+        name[used[k]] = k
+    for s in range(num_states):
+        row[s + 1] += row[s]
+    fill = row[:-1].copy()
+    labels = np.empty(row[-1], np.int32)
+    targets = np.empty(row[-1], np.int32)
+    for e in range(len(source)):
+        if rank[source[e]] >= 0 and rank[target[e]] >= 0:
+            at = fill[rank[source[e]]]
+            fill[rank[source[e]]] += 1
+            labels[at] = name[label[e]]
+            targets[at] = rank[target[e]]
+    return row, labels, targets, used
+
+
 @lru_cache(maxsize=1)
 def warm_up() -> None:
     """Compile the kernels of this module, or load them from the cache, so that no time limit counts it."""
@@ -208,3 +247,4 @@ def warm_up() -> None:
     split_blocks(one, 1, one, 1)
     expand_sets(np.array([0, 1], np.int64), one, np.zeros(1, np.int64), one, np.array([0, 1], np.int64))
     distances(1, one, one, one)
+    sort_edges(one, one, one, one, 1)
