@@ -81,6 +81,7 @@ class _Block:
     fragment: Fragment
     exits: list[Nodes]  # for each of the fragment's sets, the nodes behind it
     behind: dict[int, Nodes] = field(default_factory=dict)  # by label, the nodes behind the sets that accept
+    beyond: dict[int, dict[str, Nodes]] = field(default_factory=dict)  # and those behind what a token spells beyond
     after: dict[int, int] = field(default_factory=dict)  # by code of an exit, the state
 
 
@@ -391,6 +392,14 @@ class _Assembler:
             block.behind[label] = found
         return found
 
+    def _beyond(self, block: _Block, label: int) -> dict[str, Nodes]:
+        """Give what is behind the sets that accept where a token spells more, by what it spells."""
+        found = block.beyond.get(label)
+        if found is None:
+            found = self._ways.beyond(self._behind(block, label), block.fragment.rests[label])
+            block.beyond[label] = found
+        return found
+
     # ------------------------------------------------------------ rows
 
     def _behind_token(self, targets: Nodes) -> int:
@@ -442,28 +451,24 @@ class _Assembler:
             return self._state(StateKey(targets, key, code), is_closed=False)
         if code <= -2:  # noqa: PLR2004 - codes of exits
             label, rest = block.fragment.exits[-2 - code]
-            behind = self._ways.beyond(self._behind(block, label), block.fragment.rests[label])
-            targets = targets | behind.get(rest.decode(), NO_NODES)
+            targets = targets | self._beyond(block, label).get(rest.decode(), NO_NODES)
         return self._behind_token(targets) if targets else _DEAD
 
     def _write_block(self, key: Slots) -> None:
         """Write the rows of all states of a block that stand alone."""
         block = self._blocks[key]
         fragment, base = block.fragment, self.bases[key]
-        by_code = np.full(len(fragment.exits) + 1, _DEAD, np.int32)
+        by_code = [_DEAD] * (len(fragment.exits) + 1)
         for label, rests in fragment.rests.items():
-            for rest, nodes in self._ways.beyond(self._behind(block, label), rests).items():
+            for rest, nodes in self._beyond(block, label).items():
                 by_code[rests[rest]] = self._behind_token(nodes)
-        after = np.append(fragment.target, fragment.token_target)
-        destination = np.where(after >= 0, after + base, by_code[np.where(after <= -2, -2 - after, -1)])  # noqa: PLR2004
-        self._add_bulk(
-            np.append(fragment.source, fragment.token_source) + base, self._common.edge_labels(fragment), destination
-        )
-        for label in np.unique(fragment.labels).tolist():
-            if label:
-                self._write_exits(block, base, label)
+        source, target = fragment.all_edges
+        states = np.append(np.arange(base, base + fragment.num_states), by_code)
+        self._add_bulk(source + base, self._common.edge_labels(fragment), states[target])
+        for label, ends in fragment.ends.items():
+            self._write_exits(block, label, ends + base)
 
-    def _write_exits(self, block: _Block, base: int, label: int) -> None:
+    def _write_exits(self, block: _Block, label: int, sources: IntArray) -> None:
         """Write the literals behind a slot, from every state in which the same of its sets accept."""
         literal, slots = self._ways.close(self._behind(block, label))
         if slots:
@@ -471,13 +476,7 @@ class _Assembler:
         if END_NODE in literal:
             raise ConfigurationError("a slot at the end without an end token", hint="report this schema")
         row = self._ways.row(literal)
-        sources = np.flatnonzero(block.fragment.labels == label) + base
-        labels = [self._common.token_label(token) for token in row]
-        targets = [self._behind_token(nodes) for nodes in row.values()]
-        self._bulk.append(
-            (
-                np.tile(sources.astype(np.int32), len(row)),
-                np.repeat(np.array(labels, np.int32), len(sources)),
-                np.repeat(np.array(targets, np.int32), len(sources)),
-            )
-        )
+        num = len(sources)
+        labels = np.array([self._common.token_label(token) for token in row], np.int32)
+        targets = np.array([self._behind_token(nodes) for nodes in row.values()], np.int32)
+        self._bulk.append((np.concatenate([sources] * len(row)), np.repeat(labels, num), np.repeat(targets, num)))

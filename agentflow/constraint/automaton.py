@@ -57,7 +57,7 @@ class CharDfa:
         """Number of states; 0 for the empty set."""
         return len(self.table)
 
-    @property
+    @cached_property
     def is_empty(self) -> bool:
         """Whether no string is in the set."""
         return not self.accepting.any()

@@ -195,6 +195,22 @@ class Fragment:
         return np.unique(self.token, return_inverse=True)
 
     @cached_property
+    def all_edges(self) -> tuple[IntArray, IntArray]:
+        """For each edge, those of sets first, its state and its target: that of exit i is the number of states + i.
+
+        Dead ones, if there are any, stand behind the last exit.
+        """
+        target = np.append(self.target, self.token_target)
+        exits = np.where(target < DEAD, -2 - target, len(self.exits)) + self.num_states
+        return np.append(self.source, self.token_source), np.where(target >= 0, target, exits).astype(np.int32)
+
+    @cached_property
+    def ends(self) -> dict[int, IntArray]:
+        """The states in which some of the slot's sets accept, by label."""
+        labels = dict.fromkeys(self.labels[self.labels != 0].tolist())
+        return {label: np.flatnonzero(self.labels == label).astype(np.int32) for label in labels}
+
+    @cached_property
     def _begins(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         states = np.arange(self.num_states + 1)
         return np.searchsorted(self.source, states), np.searchsorted(self.token_source, states)

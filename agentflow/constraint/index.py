@@ -79,16 +79,13 @@ def _side_by_side(dfas: list[CharDfa], first: tuple[int, ...]) -> tuple[IntArray
     for dfa in dfas[1:]:
         starts = np.union1d(starts, dfa.starts).astype(np.int32)
     tables = [dfa.table[:, np.searchsorted(dfa.starts, starts, side="right") - 1].tolist() for dfa in dfas]
-    index = {first: 0}
+    dead = [-1] * len(starts)
+    index = {first: 0, (-1,) * len(dfas): -1}
     order = [first]
     rows: list[list[int]] = []
     for states in order:
         row = []
-        for column in range(len(starts)):
-            after = tuple(t[s][column] if s >= 0 else -1 for t, s in zip(tables, states, strict=True))
-            if max(after) < 0:
-                row.append(-1)
-                continue
+        for after in zip(*(t[s] if s >= 0 else dead for t, s in zip(tables, states, strict=True)), strict=True):
             if after not in index:
                 spend()
                 index[after] = len(order)

@@ -90,9 +90,11 @@ class _Classes(NamedTuple):
 def _classify(automaton: ByteDfa) -> _Classes:
     columns = np.ascontiguousarray(automaton.table.T)  # (256, S)
     dead = np.full(columns.shape[1], DEAD, np.int32)
-    distinct = dict.fromkeys(column.tobytes() for column in columns if (column != dead).any())
+    spelt = [column.tobytes() for column in columns]
+    distinct = dict.fromkeys(spelt)
+    distinct.pop(dead.tobytes(), None)
     numbers = {column: number for number, column in enumerate(distinct)}
-    kind = [numbers.get(column.tobytes(), len(numbers)) for column in columns]
+    kind = [numbers.get(column, len(numbers)) for column in spelt]
     table = np.array([*(np.frombuffer(column, np.int32) for column in numbers), dead])  # (classes, S)
     return _Classes(np.array(kind, np.uint32), np.ascontiguousarray(table.T))
 
