@@ -476,6 +476,8 @@ class _Assembler:
         if END_NODE in literal:
             raise ConfigurationError("a slot at the end without an end token", hint="report this schema")
         row = self._ways.row(literal)
+        if not row:
+            return
         num = len(sources)
         labels = np.array([self._common.token_label(token) for token in row], np.int32)
         targets = np.array([self._behind_token(nodes) for nodes in row.values()], np.int32)

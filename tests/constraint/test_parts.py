@@ -8,8 +8,11 @@ import pytest
 from constraint_helpers import make_vocabulary
 
 from agentflow.constraint import assemble, call_grammar, json_grammar
+from agentflow.constraint.automaton import universal
 from agentflow.constraint.compiled import Constraint, _pack
+from agentflow.constraint.fragment import SlotSpec
 from agentflow.constraint.grammar import Grammar
+from agentflow.constraint.graph import END, END_NODE, START_NODE, Graph
 from agentflow.constraint.parts import Scope, StateKey, find_parts
 from agentflow.constraint.ways import Ways
 from agentflow.types import ToolSpec
@@ -146,3 +149,15 @@ def test_states_inside_are_told_from_those_at_the_ends() -> None:
     for node in copy.ends:
         assert scope.around(frozenset({node}), None, ways) is None
     assert inside
+
+
+def test_a_slot_that_nothing_follows_is_a_dead_end() -> None:
+    """Values behind which the schema leaves no way on are left out, and the others stay."""
+    graph = Graph()
+    begin, dead = graph.add_node(), graph.add_node()
+    graph.add_run(START_NODE, ('"',), begin)
+    graph.add_slot(begin, SlotSpec(universal(), style="json"), dead)
+    graph.add_run(START_NODE, ("7", END), END_NODE)
+    constraint = _pack(assemble.assemble(graph, _VOCABULARY), _VOCABULARY)
+    assert constraint.find_tokens(b"7") is not None
+    assert constraint.num_states == 3
