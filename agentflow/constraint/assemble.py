@@ -108,8 +108,10 @@ def assemble(graph: Graph, vocabulary: Vocabulary) -> TokenAutomaton:
     common = _Common(Ways(graph, vocabulary))
     scope = find_parts(graph)
     whole = _Assembler(common, scope)
-    whole.run(StateKey(frozenset({START_NODE}), None, 0))
-    scope.clear()  # parts and components refer to each other
+    try:
+        whole.run(StateKey(frozenset({START_NODE}), None, 0))
+    finally:
+        scope.clear()  # parts and components refer to each other
     source, label, target = whole.edges()
     copy, origin = whole.copies()
     return TokenAutomaton(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
@@ -332,10 +333,9 @@ def compile_constraint(grammar: Grammar, vocabulary: Vocabulary) -> Constraint:
 
 def _assemble(grammar: Grammar, vocabulary: Vocabulary) -> TokenAutomaton:
     """Take values without a schema as slots, and write them out where they stand beside other values."""
-    try:
+    with suppress(ConflictError):
         return assemble(grammar.graph, vocabulary)
-    except ConflictError:
-        return assemble(grammar.expanded, vocabulary)
+    return assemble(grammar.expanded, vocabulary)  # when all of the first attempt is gone
 
 
 def _pack(automaton: TokenAutomaton, vocabulary: Vocabulary) -> Constraint:

@@ -68,6 +68,10 @@ class SchemaTree:
         self.recursive: set[Node] = set()  # nodes that were found within themselves
         self.root: Node = frozenset({Literal(self.resources.root, True)})
 
+    def dissolve(self) -> None:
+        """Forget everything, so that no cycle is left to the collector; the tree is of no use afterwards."""
+        vars(self).clear()
+
     # ------------------------------------------------------------ formulas
 
     def formula(self, literal: Literal, kind: str) -> Formula:

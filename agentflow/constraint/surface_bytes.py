@@ -9,6 +9,7 @@ slots of the ``json`` style, have the control characters that only ``\u00..`` ca
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
@@ -69,7 +70,7 @@ def spell(starts: IntArray, table: IntArray, style: Style) -> ByteDfa:
                 shape[-1] = (shape[-1][0], bounds[column + 1] - 1, name)
             else:
                 shape.append((bounds[column], bounds[column + 1] - 1, name))
-        _instantiate(rows, interned, state, _template(tuple(shape), style), list(names))
+        _Instance(rows, interned, _template(tuple(shape), style), list(names), {0: state}).fill(0)
     num_chars = np.zeros(len(rows), np.int32)
     num_chars[: len(table)] = 1
     return ByteDfa(np.array(rows, np.int32).reshape(len(rows), 256), num_chars)
@@ -82,36 +83,36 @@ class _Node(NamedTuple):
     names: tuple[int, ...]
 
 
-def _instantiate(
-    rows: list[list[int]],
-    interned: dict[tuple[int, int, tuple[int, ...]], int],
-    state: int,
-    nodes: tuple[_Node, ...],
-    targets: list[int],
-) -> None:
-    """Write a template's edges with real targets; equal nodes with equal targets become one state."""
-    made: dict[int, int] = {0: state}
+@dataclass(frozen=True)
+class _Instance:
+    """A template with real targets; equal nodes with equal targets become one state."""
 
-    def place(node: int) -> int:
-        key = (id(nodes), node, tuple(targets[name] for name in nodes[node].names))
-        if node not in made:
-            fresh = key not in interned
+    rows: list[list[int]]
+    interned: dict[tuple[int, int, tuple[int, ...]], int]
+    nodes: tuple[_Node, ...]
+    targets: list[int]
+    made: dict[int, int]
+
+    def place(self, node: int) -> int:
+        """Give the state of a node."""
+        if node not in self.made:
+            key = (id(self.nodes), node, tuple([self.targets[name] for name in self.nodes[node].names]))
+            fresh = key not in self.interned
             if fresh:
                 spend()
-                interned[key] = len(rows)
-                rows.append([-1] * 256)
-            made[node] = interned[key]
+                self.interned[key] = len(self.rows)
+                self.rows.append([-1] * 256)
+            self.made[node] = self.interned[key]
             if fresh:
-                fill(node)
-        return made[node]
+                self.fill(node)
+        return self.made[node]
 
-    def fill(node: int) -> None:
-        at = made[node]
-        for low, high, child in nodes[node].edges:
-            target = targets[-1 - child] if child < 0 else place(child)
-            rows[at][low : high + 1] = [target] * (high + 1 - low)
-
-    fill(0)
+    def fill(self, node: int) -> None:
+        """Write the edges of a node, and those of nodes that are new."""
+        row = self.rows[self.made[node]]
+        for low, high, child in self.nodes[node].edges:
+            target = self.targets[-1 - child] if child < 0 else self.place(child)
+            row[low : high + 1] = [target] * (high + 1 - low)
 
 
 @lru_cache(maxsize=2048)

@@ -53,4 +53,4 @@ class Trees:
         with _LOCK:
             _KEPT.update(self._trees)
             while len(_KEPT) > _MAX_KEPT:
-                _KEPT.popitem(last=False)
+                _KEPT.popitem(last=False)[1].dissolve()
