@@ -33,6 +33,7 @@ from agentflow.constraint.ways import NO_NODES, Nodes, Slots, Ways
 from agentflow.errors import ConfigurationError
 
 _DEAD = -1
+_NO_TOKENS: frozenset[int] = frozenset()
 
 
 class ConflictError(Exception):
@@ -421,7 +422,7 @@ class _Assembler:
         fragment = block.fragment
         row = fragment.row(key.state)
         behind = self._ways.close(self._behind(block, int(fragment.labels[key.state])))[0]
-        literals = self._ways.row(key.nodes | behind)
+        literals = _join_rows(self._ways.row(key.nodes), self._ways.row(behind))
         taken: dict[int, set[int]] = {}
         for token, targets in literals.items():
             cell = fragment.cell_of(token)
@@ -433,7 +434,9 @@ class _Assembler:
         for cells, code in row.sets.items():
             target = self._leave(key.block, block, code)
             if target != _DEAD:
-                without = row.without.get(cells, frozenset()).union(taken.get(cells, ()))
+                without = row.without.get(cells, _NO_TOKENS)
+                if cells in taken:
+                    without = without.union(taken[cells])
                 edges += (number, self._common.label(name, cells, without), target)
         for token, code in row.tokens.items():
             target = self._leave(key.block, block, code) if token not in literals else _DEAD
@@ -484,3 +487,13 @@ class _Assembler:
         labels = np.array([self._common.token_label(token) for token in row], np.int32)
         targets = np.array([self._behind_token(nodes) for nodes in row.values()], np.int32)
         self._bulk.append((np.concatenate([sources] * len(row)), np.repeat(labels, num), np.repeat(targets, num)))
+
+
+def _join_rows(first: dict[int, Nodes], second: dict[int, Nodes]) -> dict[int, Nodes]:
+    """Give the next nodes of two sets of nodes by token."""
+    if not first or not second:
+        return first or second
+    joint = first.copy()
+    for token, targets in second.items():
+        joint[token] = joint[token] | targets if token in joint else targets
+    return joint
