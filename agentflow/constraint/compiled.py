@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from agentflow.constraint import kernels, lift_kernels
+from agentflow.constraint import index_kernels, kernels, lift_kernels
 from agentflow.constraint.assemble import ConflictError, TokenAutomaton, assemble
 from agentflow.constraint.atoms import make_atoms
 from agentflow.constraint.automaton import BoolArray, IntArray
@@ -322,6 +322,7 @@ def compile_constraint(grammar: Grammar, vocabulary: Vocabulary) -> Constraint:
             return _CACHE[key][1]
     kernels.warm_up()
     lift_kernels.warm_up()
+    index_kernels.warm_up()
     with metered(grammar.limits):
         constraint = _pack(_assemble(grammar, vocabulary), vocabulary)
     with _CACHE_LOCK:

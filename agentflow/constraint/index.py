@@ -7,18 +7,17 @@ are counted here, slots that begin at the same place are read side by side, and 
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from agentflow.constraint.automaton import BoolArray, CharDfa, IntArray, intersect, length_between, reach_forward
+from agentflow.constraint.automaton import BoolArray, CharDfa, IntArray, intersect, length_between
 from agentflow.constraint.exclusion import exclude
-from agentflow.constraint.fragment import DEAD, NO_EDGES, Fragment, SlotSpec
+from agentflow.constraint.fragment import NO_EDGES, Fragment, SlotSpec
 from agentflow.constraint.free import Containers
 from agentflow.constraint.free_fragment import lift_containers
 from agentflow.constraint.grounding import SpanSpec
+from agentflow.constraint.index_kernels import group_cells, reach, unroll
 from agentflow.constraint.lift import Lifted, lift
 from agentflow.constraint.limits import spend
 from agentflow.constraint.span_fragment import span_fragment
@@ -113,26 +112,17 @@ def _count_characters(lifted: Lifted, minimum: int, maximum: int | None, unit: i
     if minimum == 0 and maximum is None:
         return _pack(lifted, lifted.labels, lifted.table)
     levels = _levels(minimum, maximum, unit, longest=int(lifted.counts.max()))
-    num_states, num_cells = lifted.table.shape
     spend(num_whole * len(levels.after))
-    is_within = lifted.table >= num_whole
-    coarse = _coarsen(minimum, len(levels.after)) if maximum is not None else np.arange(len(levels.after) + 1)
-    tables = []
-    labels = []
-    for level in range(len(levels.after)):
-        after = levels.after[level][lifted.counts]  # (S, C)
-        inner = np.where(is_within, coarse[after], after)
-        inner = np.where((lifted.table >= 0) & (inner >= 0), lifted.table + inner * num_states, -1)
-        leaves = (lifted.table < DEAD) & (after >= 0) & levels.is_enough[after]
-        tables.append(np.where(leaves, lifted.table, inner))
-        labels.append(np.where(levels.is_enough[level], lifted.labels, 0))
-    return _pack(lifted, np.concatenate(labels), np.concatenate(tables).reshape(-1, num_cells))
+    coarse = _coarsen(minimum, len(levels.after), is_exact=maximum is None)
+    table = unroll(lifted.table, lifted.counts, levels.after, levels.is_enough, coarse, num_whole)
+    labels = np.where(levels.is_enough[:-1, None], lifted.labels, 0)  # (N, S)
+    return _pack(lifted, labels.ravel(), table)
 
 
-def _coarsen(minimum: int, num_levels: int) -> IntArray:
+def _coarsen(minimum: int, num_levels: int, *, is_exact: bool) -> IntArray:
     """Round levels up within characters, where there are many; the last entry is for -1."""
     levels = np.arange(num_levels)
-    if num_levels - minimum > _MAX_FINE_LEVELS:
+    if num_levels - minimum > _MAX_FINE_LEVELS and not is_exact:
         rounded = minimum + -(-(levels - minimum) // _COARSE) * _COARSE
         levels = np.where(levels > minimum, np.where(rounded < num_levels, rounded, -1), levels)
     return np.append(levels, -1).astype(np.int32)
@@ -165,30 +155,13 @@ def _levels(minimum: int, maximum: int | None, unit: int, *, longest: int) -> _L
 
 def _pack(lifted: Lifted, labels: IntArray, table: IntArray, *, is_pruned: bool = True) -> Fragment:
     """Keep what can be reached from the start, or everything."""
-    reached = reach_forward(table) if is_pruned else np.ones(len(table), bool)
-    rank = np.cumsum(reached) - 1
+    reached = reach(table) if is_pruned else np.ones(len(table), bool)
+    rank = (np.cumsum(reached) - 1).astype(np.int32)
     table = table[reached]
-    source, cells, target, sets = _group(table)
-    target = np.where(target >= 0, rank[np.maximum(target, 0)], target)
+    table = np.where(table >= 0, rank[table], table)
+    source, target, cells, first = group_cells(table, len(lifted.exits))
+    chosen = zip(source[first].tolist(), target[first].tolist(), strict=True)
+    sets = tuple([tuple(np.flatnonzero(table[state] == after).tolist()) for state, after in chosen])
     return Fragment(
-        labels[reached], lifted.partition, sets, source.astype(np.int32), cells.astype(np.int32),
-        target.astype(np.int32), NO_EDGES, NO_EDGES, NO_EDGES, lifted.exits, {},
-    )  # fmt: skip
-
-
-def _group(
-    table: IntArray,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], tuple[tuple[int, ...], ...]]:
-    """Make one edge of all cells that lead from one state to the same target."""
-    source, cell = np.nonzero(table != DEAD)
-    target = table[source, cell].astype(np.int64)
-    order = np.lexsort((cell, target, source))
-    source, cell, target = source[order], cell[order], target[order]
-    is_new = np.ones(len(source), bool)
-    is_new[1:] = (source[1:] != source[:-1]) | (target[1:] != target[:-1])
-    begin = np.flatnonzero(is_new)
-    names: dict[tuple[int, ...], int] = {}
-    flat = cell.tolist()
-    bounds = [*begin.tolist(), len(flat)]
-    sets = [names.setdefault(tuple(flat[a:b]), len(names)) for a, b in pairwise(bounds)]
-    return source[begin], np.array(sets, np.int64), target[begin], tuple(names)
+        labels[reached], lifted.partition, sets, source, cells, target, NO_EDGES, NO_EDGES, NO_EDGES, lifted.exits, {}
+    )
