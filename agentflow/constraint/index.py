@@ -158,7 +158,7 @@ def _pack(lifted: Lifted, labels: IntArray, table: IntArray, *, is_pruned: bool 
     reached = reach(table) if is_pruned else np.ones(len(table), bool)
     rank = (np.cumsum(reached) - 1).astype(np.int32)
     table = table[reached]
-    table = np.where(table >= 0, rank[table], table)
+    table = np.where(table >= 0, rank[np.maximum(table, 0)], table)
     source, target, cells, first = group_cells(table, len(lifted.exits))
     chosen = zip(source[first].tolist(), target[first].tolist(), strict=True)
     sets = tuple([tuple(np.flatnonzero(table[state] == after).tolist()) for state, after in chosen])

@@ -6,7 +6,7 @@ import doctest
 
 import pytest
 import torch
-from constraint_helpers import brute_force, enumerate_paths, random_log_probs
+from constraint_helpers import WORDS, brute_force, enumerate_paths, make_vocabulary, random_log_probs
 
 from agentflow.constraint import Vocabulary, compile_schema, schema_automaton
 from agentflow.errors import ConfigurationError, UnsupportedSchemaError
@@ -90,3 +90,12 @@ def test_sizes_and_what_is_left_unchecked():
     assert automaton.text_of([0, 3, 2, 4, 1, 6, 0]) == "[7,8]"
     with pytest.raises(UnsupportedSchemaError):
         compile_schema({"type": "array", "uniqueItems": True, "items": {"type": "number"}}, TINY)
+
+
+def test_a_short_slot_that_many_tokens_leave_compiles() -> None:
+    """A slot may have more ways to be left in the middle of a token than states."""
+    words = tuple(f"b{rest}" for rest in ('"', '",', '":', '"}', '"]', '","', '":"'))
+    schema = {"type": "array", "items": {"type": "string", "pattern": "^[ab]$"}}
+    automaton = compile_schema(schema, make_vocabulary((*WORDS, *words)))
+    assert automaton.constraint.find_tokens(b'["a","b"]') is not None
+    assert automaton.constraint.find_tokens(b'["c"]') is None
