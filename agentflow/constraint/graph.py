@@ -36,6 +36,8 @@ def concat(*runs: Run) -> Run:
         first, second = runs
         if not first or not second:
             return first or second
+        if len(first) == 1 == len(second) and type(first[0]) is str is type(second[0]):
+            return (first[0] + second[0],) if first[0] or second[0] else ()
         if "" not in first and "" not in second:
             last, begin = first[-1], second[0]
             if isinstance(last, str) and isinstance(begin, str):

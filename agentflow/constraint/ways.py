@@ -30,6 +30,7 @@ class _Beyond(NamedTuple):
     rests: Mapping[str, int]
     longest: int
     by_node: dict[int, dict[str, list[int]]]
+    cuts: dict[Run, list[tuple[str, Run]]]
 
 
 class Ways:
@@ -234,7 +235,7 @@ class Ways:
         """
         known = self._beyond.get(id(rests))
         if known is None:
-            known = self._beyond[id(rests)] = _Beyond(rests, max(map(len, rests), default=0), {})
+            known = self._beyond[id(rests)] = _Beyond(rests, max(map(len, rests), default=0), {}, {})
         joint: dict[str, list[int]] = {}
         for node in self.close(nodes)[0]:
             if node < 0:
@@ -252,19 +253,25 @@ class Ways:
     def _beyond_node(self, node: int, known: _Beyond) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
         for run, target in self.graph.runs[node]:
-            first = run[0]
-            if not isinstance(first, str):
-                continue
-            for length in range(min(len(first), known.longest) + 1):
-                if first[:length] in known.rests:
-                    found.setdefault(first[:length], []).extend(self._behind_text(run, length, target))
+            cuts = known.cuts.get(run)
+            if cuts is None:
+                cuts = known.cuts[run] = _cut(run, known.rests, known.longest)
+            for rest, remainder in cuts:
+                behind = self._before(remainder, target) if remainder else [target]
+                if rest in found:
+                    found[rest] += behind
+                else:
+                    found[rest] = behind[:]
         return found
 
-    def _behind_text(self, run: Run, length: int, target: int) -> list[int]:
-        """Give the nodes behind the first `length` characters of a run."""
-        first = str(run[0])
-        remainder = (first[length:], *run[1:]) if length < len(first) else run[1:]
-        return self._before(remainder, target) if remainder else [target]
+
+def _cut(run: Run, rests: Mapping[str, int], longest: int) -> list[tuple[str, Run]]:
+    """List those of `rests` that a run begins with, each with what is left of the run."""
+    first = run[0]
+    if not isinstance(first, str):
+        return []
+    sizes = [size for size in range(min(len(first), longest) + 1) if first[:size] in rests]
+    return [(first[:size], (first[size:], *run[1:]) if size < len(first) else run[1:]) for size in sizes]
 
 
 def _list_texts(graph: Graph) -> list[str]:
