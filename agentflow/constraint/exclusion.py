@@ -48,6 +48,8 @@ class _Excluder:
             self._exits_by_body.setdefault(body, []).append((token, rest))
         self._nodes: dict[bytes, int] = {b"": 0}  # what was read -> state of the fragment
         self._children: dict[bytes, dict[int, bytes]] = {b"": {}}
+        self._names: dict[bytes, list[bytes]] = {b"": list(self._masks)}  # what was read -> strings that begin with it
+        self._along: dict[bytes, list[int]] = {}
         self._kinds = {kind: -2 - i for i, kind in enumerate(fragment.exits)}
 
     def run(self) -> Fragment:
@@ -100,31 +102,32 @@ class _Excluder:
         if longer not in self._nodes:
             self._nodes[longer] = target
             self._children[longer] = {}
+            self._names[longer] = [name for name in self._names[read] if name.startswith(longer)]
         return longer
 
     def _add_beginnings(self, read: bytes) -> None:
         """Let other strings begin with the longest tokens that an excluded string begins with."""
-        for name in self._masks:
-            if name.startswith(read):
-                tokens = self._tokens_along(name[len(read) :])
-                for token in tokens[-_MAX_BEGINNINGS:]:
-                    if token not in self._children[read]:
-                        self._add_child(read, token)
+        for name in self._names[read]:
+            tokens = self._tokens_along(name[len(read) :])
+            for token in tokens[-_MAX_BEGINNINGS:]:
+                if token not in self._children[read]:
+                    self._add_child(read, token)
 
     def _tokens_along(self, rest: bytes) -> list[int]:
         """Give the tokens that spell the beginning of `rest`, or all of it, the longest last."""
-        ids, longest = self._vocabulary.ids_by_bytes
-        found = (ids.get(rest[:end]) for end in range(1, min(len(rest), longest) + 1))
-        return [token for token in found if token is not None]
+        found = self._along.get(rest)
+        if found is None:
+            ids, longest = self._vocabulary.ids_by_bytes
+            begun = [rest[:end] for end in range(1, min(len(rest), longest) + 1)]
+            found = self._along[rest] = [ids[spelt] for spelt in begun if spelt in ids]
+        return found
 
     def _taken(self, read: bytes, row: Row) -> tuple[dict[int, set[int]], dict[int, int]]:
         """Give the tokens to take out by set, and new codes of tokens that leave the slot."""
         taken: dict[int, set[int]] = {}
         codes: dict[int, int] = {}
-        for spelt, mask in self._masks.items():
-            if not spelt.startswith(read):
-                continue
-            rest = spelt[len(read) :]
+        for spelt in self._names[read]:
+            mask, rest = self._masks[spelt], spelt[len(read) :]
             for token in self._tokens_along(rest):
                 name = row.by_cell.get(self._fragment.cell_of(token))
                 if name is not None:
