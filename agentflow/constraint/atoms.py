@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentflow.constraint.assemble import Label
-from agentflow.constraint.automaton import IntArray
+from agentflow.constraint.automaton import BoolArray, IntArray
 from agentflow.constraint.fragment import Fragment, Partition
 from agentflow.constraint.kernels import expand_sets, split_blocks
 from agentflow.constraint.vocabulary import Vocabulary
@@ -62,11 +62,14 @@ def make_atoms(labels: Sequence[Label], fragments: Sequence[Fragment], vocabular
     token_atom = joint.blocks.copy()
     token_atom[singles] = num_blocks + np.arange(len(singles))
     members = np.concatenate([joint.first, singles]).astype(np.int64)  # (K,) a token of each atom
+    is_out = np.zeros(len(members), bool)
     by_label: list[IntArray] = [_NONE] * len(labels)
     for name, own in by_fragment.items():
         begin, atoms = _expand(fragments[name], [labels[i].name for i in own], members)
         for i, low, high in zip(own, begin[:-1].tolist(), begin[1:].tolist(), strict=True):
-            by_label[i] = _without(atoms[low:high], labels[i].without, token_atom)
+            by_label[i] = atoms[low:high]
+            if labels[i].without:
+                by_label[i] = _without(by_label[i], token_atom[list(labels[i].without)], is_out)
     for i, atom in zip(alone, token_atom[[labels[i].name for i in alone]][:, None], strict=True):
         by_label[i] = atom
     by_label.append(token_atom[list(tail)] if tail else np.arange(len(members), dtype=np.int32))
@@ -97,11 +100,12 @@ def _expand(
     return begin, atoms
 
 
-def _without(atoms: IntArray, tokens: frozenset[int], token_atom: IntArray) -> IntArray:
-    """Take single tokens, each an atom of its own, out of a set."""
-    if not tokens:
-        return atoms
-    return atoms[~np.isin(atoms, token_atom[list(tokens)])]
+def _without(atoms: IntArray, taken: IntArray, is_out: BoolArray) -> IntArray:
+    """Take atoms out of a set; `is_out` is all false, ``(K,)``, before and after."""
+    is_out[taken] = True
+    left = atoms[~is_out[atoms]]
+    is_out[taken] = False
+    return left
 
 
 def _join(partitions: Sequence[Partition], vocabulary: Vocabulary) -> _Joint:
