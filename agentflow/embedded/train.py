@@ -49,7 +49,13 @@ def main() -> None:
         num_kv_heads=arguments.num_heads,
         canvas_length=arguments.canvas_length,
     )
-    objective = Objective(next_token_weight=arguments.next_token_weight)
+    objective = Objective(
+        next_token_weight=arguments.next_token_weight,
+        structured_share=arguments.structured_share,
+        prefix_share=arguments.prefix_share,
+        blank_share=arguments.blank_share,
+        conditioning_share=arguments.conditioning_share,
+    )
     clock = TrainingClock(
         minutes=arguments.minutes,
         until=next_time(arguments.until) if arguments.until else None,
@@ -76,7 +82,7 @@ def main() -> None:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m agentflow.embedded.train", description=__doc__)
-    plan, shape = TrainingPlan(), EmbeddedShape(vocab_size=VOCAB_SIZE)
+    plan, shape, objective = TrainingPlan(), EmbeddedShape(vocab_size=VOCAB_SIZE), Objective()
     add = parser.add_argument
     add("--run", type=Path, required=True, help="folder of the run; resumed if it holds one")
     add("--initial", type=Path, help="checkpoint folder whose weights and tokenizer a new run begins with")
@@ -89,7 +95,11 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=plan.seed)
     add("--matrix-rate", type=float, default=plan.matrix_rate, help="learning rate of Muon")
     add("--other-rate", type=float, default=plan.other_rate, help="learning rate of AdamW")
-    add("--next-token-weight", type=float, default=Objective().next_token_weight, help="beside the diffusion loss")
+    add("--next-token-weight", type=float, default=objective.next_token_weight, help="beside the diffusion loss")
+    add("--structured-share", type=float, default=objective.structured_share, help="canvases with clean structure")
+    add("--prefix-share", type=float, default=objective.prefix_share, help="canvases with a clean left part")
+    add("--blank-share", type=float, default=objective.blank_share, help="canvases of nothing but noise")
+    add("--conditioning-share", type=float, default=objective.conditioning_share, help="steps with a first guess")
     add("--num-tokens", type=int, default=plan.num_tokens, help="most tokens of a batch")
     add("--num-canvases", type=int, default=plan.num_canvases, help="canvases of a conversation in a batch")
     add("--num-copying-pools", type=int, default=plan.num_copying_pools, help="pools that only copy, to begin with")
