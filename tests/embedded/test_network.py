@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from agentflow.backend.diffusion.denoiser import cache_argument
 from agentflow.embedded.batches import NAME, SLOT, STRUCTURE, TAIL, Batch, BatchPlan, make_pool, weigh_turn
 from agentflow.embedded.examples import Encoder, Turn
 from agentflow.embedded.network import Network, Sizes, canvas_mask, gather_weights
@@ -32,7 +33,7 @@ def test_canvases_get_the_stock_models_logits(model):
             stock = model(input_ids=ids[b : b + 1, : starts[b, c]], decoder_input_ids=canvases[b, c][None])
             assert torch.allclose(first[b, here], stock.logits[0], atol=1e-4)
             again = model(
-                past_key_values=stock.past_key_values,
+                **{cache_argument(): getattr(stock, cache_argument())},
                 decoder_input_ids=canvases[b, c][None],
                 self_conditioning_logits=stock.logits,
             )

@@ -14,7 +14,9 @@ Shapes: ``B`` rows, ``T`` context length, ``L`` canvas length, ``V`` vocabulary,
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
@@ -27,6 +29,15 @@ if TYPE_CHECKING:
 
 Rotary: TypeAlias = tuple[Tensor, Tensor]
 """Cosine and sine of the rotary angles."""
+
+
+@lru_cache(maxsize=1)
+def cache_argument() -> str:
+    """Under which name transformers takes a cache: ``past_key_values``, since version 5.24 ``cache``."""
+    from transformers.models.diffusion_gemma.modeling_diffusion_gemma import DiffusionGemmaEncoderTextModel
+
+    names = inspect.signature(DiffusionGemmaEncoderTextModel.forward).parameters
+    return "cache" if "cache" in names else "past_key_values"
 
 
 class Context:
@@ -189,7 +200,7 @@ class Denoiser:
         """
         ids = torch.tensor([token_ids], device=self.device)  # (1, T_new)
         positions = torch.arange(context.num_tokens, context.num_tokens + len(token_ids), device=self.device)[None]
-        output = self._encoder(input_ids=ids, position_ids=positions, past_key_values=context.cache)
+        output = self._encoder(input_ids=ids, position_ids=positions, **{cache_argument(): context.cache})
         context.num_tokens += len(token_ids)
         hidden: Tensor = output.last_hidden_state  # (1, T_new, H)
         return hidden
@@ -220,7 +231,7 @@ class Denoiser:
                 position_embeddings=angles,
                 attention_mask=mask,
                 position_ids=batch.positions,
-                past_key_values=batch,
+                **{cache_argument(): batch},
             )  # (B, L, H)
         return self.logits(decoder.norm(hidden))  # (B, L, V)
 
