@@ -212,7 +212,7 @@ class _Query(NamedTuple):
         tokens: Where they stand in the packed row.
         keys: The layers of their request, ``(2, K, room, D)`` each.
         first: Position of the first of them in the context.
-        masks: By kind of layer, ``(T_new, T)`` bool; ``None``: everything up to the last of them.
+        masks: By kind of layer, ``(T_new, T)``, bool or added to scores; ``None``: all up to the last of them.
         is_causal: Whether they look only at their own and earlier positions where there is no mask.
     """
 
@@ -236,6 +236,7 @@ class PackedDenoiser(DenseDenoiser):
         is_small = self.device.type == "cpu" and num_weights <= MAX_WEIGHTS
         self.lanes = Lanes() if is_small else None
         self._angle_tables = {kind: self._make_table(kind) for kind in set(self._layer_types)}
+        self._places = torch.arange(self.context_length, device=self.device)  # (T,)
 
     def _make_table(self, kind: str) -> Rotary:
         """Cosine and signed sine of every position, ``(context_length, 1, D)``; see `DenseDenoiser._angles`."""
@@ -326,7 +327,7 @@ class PackedDenoiser(DenseDenoiser):
             if num_new:
                 start = len(positions)
                 positions += range(first, first + num_new)
-                masks = {kind: self._read_mask(first, num_new, kind) for kind in self._angle_tables}
+                masks = self._read_masks(first, num_new)
                 place = slice(start, len(positions))
                 reads.append(_Query(place, stores[-1], first, masks, is_causal=first == 0 and num_new > 1))
         for segment, store in zip(segments, stores, strict=True):
@@ -337,27 +338,33 @@ class PackedDenoiser(DenseDenoiser):
                 canvases.append(_Query(slice(start, len(positions)), store, first, masks, is_causal=False))
         return reads + canvases, torch.tensor(positions, device=self.device)
 
-    def _window_of(self, kind: str) -> int | None:
-        return self._window if kind == "sliding_attention" else None
+    def _window_of(self, kind: str, num_tokens: int) -> int | None:
+        """How far back a layer looks, where that is less than so many tokens."""
+        return self._window if kind == "sliding_attention" and num_tokens > self._window else None
 
-    def _read_mask(self, first: int, num_new: int, kind: str) -> Tensor | None:
-        """What each new token sees, ``(T_new, T)`` bool; ``None`` where it is everything, or plainly causal."""
-        window = self._window_of(kind)
-        is_within = window is None or first + num_new <= window
-        if is_within and (num_new == 1 or first == 0):
+    def _read_masks(self, first: int, num_new: int) -> dict[str, Tensor | None]:
+        """By kind of layer, what is added to the scores of new tokens, ``(T_new, T)``; kinds alike share theirs."""
+        windows = {kind: self._window_of(kind, first + num_new) for kind in self._angle_tables}
+        masks = {window: self._read_mask(first, num_new, window) for window in set(windows.values())}
+        return {kind: masks[window] for kind, window in windows.items()}
+
+    def _read_mask(self, first: int, num_new: int, window: int | None) -> Tensor | None:
+        """See `_read_masks`; ``None`` where new tokens see everything, or plainly what is before them."""
+        if window is None and (num_new == 1 or first == 0):
             return None
-        query = torch.arange(first, first + num_new, device=self.device)[:, None]  # (T_new, 1)
-        key = torch.arange(first + num_new, device=self.device)  # (T,)
-        is_seen = key <= query  # (T_new, T)
-        return is_seen if window is None else is_seen & (key > query - window)  # (T_new, T)
+        query = self._places[first : first + num_new, None]  # (T_new, 1)
+        key = self._places[: first + num_new]  # (T,)
+        is_hidden = key > query  # (T_new, T)
+        if window is not None:
+            is_hidden |= key <= query - window
+        return torch.zeros(is_hidden.shape, dtype=self.dtype, device=self.device).masked_fill_(is_hidden, -torch.inf)
 
     def _canvas_mask(self, first: int, length: int, kind: str) -> Tensor | None:
         """What a canvas sees, ``(L, T)`` bool: all of itself, and of the context what the encoder would keep."""
-        window = self._window_of(kind)
-        if window is None or first < window:
+        window = self._window_of(kind, first + 1)
+        if window is None:
             return None
-        key = torch.arange(first + length, device=self.device)  # (T,)
-        return (key > first - window).expand(length, -1)  # (L, T)
+        return (self._places[: first + length] > first - window).expand(length, -1)  # (L, T)
 
     def _attend_packed(self, hidden: Tensor, index: int, rotary: Rotary, queries: Sequence[_Query]) -> Tensor:
         layer = self._layers[index]
