@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agentflow.embedded.data.tasks import Conversation
-from agentflow.embedded.data.tools import DECLARED, MADE_UP
+from agentflow.embedded.data.tools import DECLARED, MADE_UP, OPERATION
 from agentflow.embedded.simulated import SimulatedTask, SimulatedWorld
 from agentflow.embedded.tally import Tally
 from agentflow.errors import AgentflowError
@@ -64,12 +64,14 @@ async def compare_turns(model: Model, conversation: Conversation, settings: Gene
 
 
 def _family_of(conversation: Conversation, turn: AssistantMessage) -> str:
-    """Say whose tools a turn calls: a trained family's, a world's, of a file of declarations, or made up."""
+    """Say whose tools a turn calls: a trained family's, a world's, of declarations, of published APIs, or made up."""
     if isinstance(conversation.before, SimulatedWorld):
         return "worlds"
     names = [conversation.offered[call.name].behaviour.name for call in turn.tool_calls]
     if any(name.startswith(DECLARED) for name in names):
         return "declared"
+    if any(name.startswith(OPERATION) for name in names):
+        return "operations"
     return "made-up" if any(name.startswith(MADE_UP) for name in names) else "families"
 
 

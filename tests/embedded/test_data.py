@@ -11,10 +11,11 @@ import pytest
 
 from agentflow.embedded.data.clauses import Draft, call_function, shown
 from agentflow.embedded.data.clauses.arguments import KINDS, named_kinds
-from agentflow.embedded.data.clauses.declared import call_declared_alone, declared_functions
+from agentflow.embedded.data.clauses.declared import are_apart, call_declared_alone, declared_functions, parse_function
 from agentflow.embedded.data.clauses.delegating import delegate
+from agentflow.embedded.data.clauses.operations import call_operation_again, call_operation_alone, operations, worded
 from agentflow.embedded.data.clauses.writing import add_note
-from agentflow.embedded.data.conversations import MAKERS, make_conversation
+from agentflow.embedded.data.conversations import MAKERS, MIXTURE, make_conversation
 from agentflow.embedded.data.phrasings import Phrasings
 from agentflow.embedded.data.splits import is_held_out
 from agentflow.embedded.data.tools import BEHAVIOURS
@@ -37,7 +38,11 @@ def test_every_kind_is_made():
     """The mixture reaches each maker."""
     kinds = {make_conversation(1, index).kind.split("-")[0] for index in range(300)}
     assert {"chain", "chat", "parallel", "question", "lookup", "extraction", "text", "world"} <= kinds
-    assert set(MAKERS) == {"task", "function", "declared", "question", "lookup", "extraction", "text", "world"}
+    assert set(MAKERS) == {
+        *("task", "function", "declared", "operation", "question"),
+        *("lookup", "extraction", "text", "world"),
+    }
+    assert sum(MIXTURE.values()) == pytest.approx(1)
 
 
 @pytest.mark.slow
@@ -194,6 +199,82 @@ def test_declared_functions_are_held_out_by_their_names():
     for function in (*trained, *held_out):
         assert all(a.type in ("string", "number", "integer", "boolean") for a in function.arguments)
         assert any(not argument.is_optional for argument in function.arguments), function.name
+
+
+def _stands_in(value, said):
+    """Whether what a call says stands in the request from word to word; a switch is said in words."""
+    items = value if isinstance(value, list) else [value]
+    patterns = (rf"(?<![\w.]){re.escape(shown(one))}(?!\w|\.\d)" for one in items if not isinstance(one, bool))
+    return all(re.search(pattern, said) for pattern in patterns)
+
+
+@pytest.mark.parametrize("make", [call_operation_alone, call_operation_again])
+def test_every_value_of_an_operation_stands_in_the_request(make):
+    """Whatever an operation of a published API is called with is said, once for all calls or for each."""
+    for index in range(150):
+        draft = Draft.start(random.Random(index), "tools" if index % 4 == 0 else "train")  # noqa: S311 - reproducible
+        said = make(draft)
+        assert not {"{", "|"} & set(said)
+        for step in draft.steps:
+            assert all(_stands_in(value, said) for value in step.arguments.values()), (said, step)
+
+
+def test_the_same_operation_is_called_with_other_values():
+    """Calls of one wish are of one operation, and no two are the same."""
+    for index in range(60):
+        draft = Draft.start(random.Random(index), "train")  # noqa: S311 - reproducible
+        call_operation_again(draft)
+        made = [step for step in draft.steps if not step.is_error]
+        assert len({step.tool for step in made}) == 1
+        assert len({str(step.arguments) for step in made}) == len(made) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["train", "tools"])
+def test_calls_of_operations_fit_their_declarations(split):
+    """Every call has what is required, nothing else than is declared, and values of the declared types."""
+    jsonschema = pytest.importorskip("jsonschema", reason="declarations are checked with jsonschema")
+    for index in range(120):
+        conversation = make_conversation(7, index, split=split, mixture={"operation": 1})
+        schemas = {tool.name: {**tool.parameters, "additionalProperties": False} for tool in conversation.tools}
+        for message in conversation.messages:
+            for call in getattr(message, "tool_calls", ()):
+                jsonschema.validate(call.arguments, schemas[call.name])
+
+
+def test_operations_are_held_out_by_their_apis():
+    """An eighth of the published APIs is never trained on, with all of their operations."""
+    trained, held_out = operations("train"), operations("tools")
+    assert not {one.api for one in trained} & {one.api for one in held_out}
+    assert not {one.name for one in trained} & {one.name for one in held_out}
+    assert len(trained) > 2000
+    assert len(held_out) > 200
+    assert not any(is_held_out("tool", one.api) for one in trained)
+    for one in (*trained, *held_out):
+        assert 1 <= len(one.arguments) <= 5
+        assert all(a.type in ("string", "number", "integer", "boolean") for a in one.arguments)
+
+
+def test_operations_offered_together_can_be_told_apart():
+    """Of two functions that one conversation offers, each is described with a word that the other lacks."""
+    for index in range(60):
+        draft = Draft.start(random.Random(index), "train")  # noqa: S311 - reproducible
+        call_operation_alone(draft)
+        said = [behaviour.description for behaviour in draft.functions.values()]
+        assert all(are_apart(one, other) for one in said for other in said if one is not other)
+    assert not are_apart("Gets an invoice.", "Retrieve the list of invoices of a customer.")
+    assert are_apart("Delete an invoice.", "Update an invoice.")
+
+
+def test_a_bare_value_belongs_to_what_the_wish_ends_with():
+    """Only the first argument is said without a name, and only where the wish ends with the thing that it tells."""
+    function = parse_function(
+        "deleteInvoice ::  :: Delete an invoice. :: invoiceId:code::Id. ; ?reasonId:code::Reason."
+    )
+    first, second = worded(function).arguments
+    assert "|{x}|" in first.said.replace("[{x}|", "|{x}|")
+    assert "[for|of|in] [the |]reason {x}" in second.said
+    assert "|{x}|" not in second.said
 
 
 def test_items_of_a_list_are_the_models_choice():

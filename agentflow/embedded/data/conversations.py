@@ -9,12 +9,13 @@ from agentflow.embedded.data.asking import make_question
 from agentflow.embedded.data.extraction import make_extraction, make_lookup, make_small_talk
 from agentflow.embedded.data.simulated import make_simulated
 from agentflow.embedded.data.splits import Split
-from agentflow.embedded.data.tasks import Conversation, make_declared_task, make_function_task, make_task
+from agentflow.embedded.data.tasks import Conversation, make_api_task, make_declared_task, make_function_task, make_task
 
 MAKERS: Mapping[str, Callable[[random.Random, Split], Conversation]] = {
     "task": make_task,
     "function": make_function_task,
     "declared": make_declared_task,
+    "operation": make_api_task,
     "question": make_question,
     "lookup": make_lookup,
     "extraction": make_extraction,
@@ -24,7 +25,7 @@ MAKERS: Mapping[str, Callable[[random.Random, Split], Conversation]] = {
 """Kinds of conversation and how they are made."""
 
 MIXTURE: Mapping[str, float] = {
-    "task": 0.55, "function": 0.08, "declared": 0.06,
+    "task": 0.44, "function": 0.08, "declared": 0.05, "operation": 0.12,
     "question": 0.02, "lookup": 0.01, "extraction": 0.06, "text": 0.01, "world": 0.21,
 }  # fmt: skip
 """Share of each kind in training."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from agentflow.embedded.data.clauses import Draft, Output, Step, call_function, draw_clause, shown
 from agentflow.embedded.data.clauses.declared import call_declared, call_declared_alone
+from agentflow.embedded.data.clauses.operations import call_operation, call_operation_again, call_operation_alone
 from agentflow.embedded.data.phrasings import expand, plainest
 from agentflow.embedded.data.splits import Split
 from agentflow.embedded.data.tools import OfferedTool, declare_many
@@ -114,7 +115,7 @@ _SCHEMA_SAID = (
 )
 _NUM_CLAUSES = ((1, 0.18), (2, 0.31), (3, 0.26), (4, 0.13), (5, 0.07), (6, 0.05))
 _NUM_FUNCTIONS = ((1, 0.6), (2, 0.3), (3, 0.1))
-_ALONE_SHARE = 0.7
+_ALONE_SHARE, _AGAIN_SHARE, _AGAIN_PARALLEL_SHARE = 0.7, 0.15, 0.8
 _PARALLEL_SHARE, _TEXT_SHARE, _MENTION_SHARE, _DESCRIPTION_SHARE, _CHAT_SHARE = 0.1, 0.08, 0.12, 0.12, 0.25
 _MAX_STEPS = 12
 
@@ -148,13 +149,30 @@ def make_declared_task(rng: random.Random, split: Split) -> Conversation:
     return _make(rng, split, lambda _: call_declared, ((1, 0.1), (2, 0.65), (3, 0.25)))
 
 
-def _make(rng: random.Random, split: Split, draw: Callable[[Draft], _Clause], num_clauses: _Shares) -> Conversation:
+def make_api_task(rng: random.Random, split: Split) -> Conversation:
+    """Make a task for operations of published APIs: one call, the same one with other values, or several calls."""
+    kind = rng.random()
+    if kind < _ALONE_SHARE:
+        return _make(rng, split, lambda _: call_operation_alone, ((1, 1.0),))
+    if kind < _ALONE_SHARE + _AGAIN_SHARE:
+        return _make(rng, split, lambda _: call_operation_again, ((1, 1.0),), parallel_share=_AGAIN_PARALLEL_SHARE)
+    return _make(rng, split, lambda _: call_operation, ((2, 0.7), (3, 0.3)))
+
+
+def _make(
+    rng: random.Random,
+    split: Split,
+    draw: Callable[[Draft], _Clause],
+    num_clauses: _Shares,
+    *,
+    parallel_share: float = _PARALLEL_SHARE,
+) -> Conversation:
     draft, wishes = _draw_wishes(rng, split, draw, num_clauses)
     while not replay(draft):  # two clauses were about the same thing
         draft, wishes = _draw_wishes(rng, split, draw, num_clauses)
     if rng.random() < _CHAT_SHARE:
         return make_chat(draft, _cut(rng, wishes), split)
-    is_parallel = rng.random() < _PARALLEL_SHARE and not any(step.is_error for step in draft.steps)
+    is_parallel = rng.random() < parallel_share and not any(step.is_error for step in draft.steps)
     request = join_request(draft, [wish.said for wish in wishes])
     if rng.random() < _TEXT_SHARE:
         schema, answer = None, sentence(draft, draft.outputs, heard=request)

@@ -25,6 +25,8 @@ MADE_UP = "fn_"
 
 DECLARED = "fn_declared_"
 """How the names of those begin that are read from a file of declarations."""
+OPERATION = "fn_operation_"
+"""How the names of those begin that are operations of published APIs; those are held out by their API."""
 
 
 @dataclass(frozen=True)
@@ -555,7 +557,8 @@ def _draw_name(behaviour: Behaviour, rng: random.Random, *, is_new: bool, taken:
         if rng.random() < 0.15:
             head, *tail = name.split("_")
             name = head + "".join(part.capitalize() for part in tail)
-        if is_held_out("tool", name) == is_new and name not in taken:
+        is_fit = behaviour.name.startswith(OPERATION) or is_held_out("tool", name) == is_new
+        if is_fit and name not in taken:
             return name
     raise RuntimeError(f"no free name for {behaviour.name!r}; give its notation more alternatives")
 

@@ -61,6 +61,7 @@ _SYLLABLES = (
 ).split()
 
 
+_PURPOSES = "prod dev test demo main backup staging team app web data core".split()
 _SIGNS = frozenset("*+/=()%@#&<>?!:;^~$")
 _SIGN_SHARE = 0.15
 """Share of texts that are drawn to have signs, numbers or small sums."""
@@ -287,3 +288,51 @@ class Values:
         """Draw an e-mail address."""
         host = f"{self.invented(is_capital=False)}.{self.rng.choice(('com', 'org', 'net'))}"
         return f"{self.pooled('first').lower()}{self.rng.choice(('', '.', '_'))}{self.noun()}@{host}"
+
+    def moment(self) -> str:
+        """Draw a day and a time in one."""
+        return f"{self.date()}T{self.time()}:00{self.rng.choice(('Z', 'Z', ''))}"
+
+    def hexadecimal(self, num_digits: int = 0) -> str:
+        """Draw a hexadecimal number, of 7 to 10 digits if nothing else is said."""
+        num_digits = num_digits or self.rng.randint(7, 10)
+        return self.draw(lambda: "".join(self.rng.choices("0123456789abcdef", k=num_digits)))
+
+    def uuid(self) -> str:
+        """Draw a unique identifier; three of four are short ones."""
+        if self.rng.random() < 0.75:
+            return self.hexadecimal(8)
+        return "-".join(self.hexadecimal(num_digits) for num_digits in (8, 4, 4, 4, 12))
+
+    def ip(self) -> str:
+        """Draw an address of a machine."""
+        return self.draw(lambda: f"10.{'.'.join(str(self.rng.randint(0, 255)) for _ in range(3))}")
+
+    def postcode(self) -> str:
+        """Draw a postal code."""
+        return self.draw(lambda: f"{self.rng.randint(10000, 99999)}")
+
+    def phone(self) -> str:
+        """Draw a telephone number."""
+        return self.draw(lambda: f"+{self.rng.randint(1, 99)}{self.rng.randint(100000000, 999999999)}")
+
+    def username(self) -> str:
+        """Draw the name of an account."""
+        return self.draw(
+            lambda: (
+                f"{self.rng.choice(_pool('first')).lower()}{self.rng.choice(('', '_', '.'))}{self.rng.randint(2, 99)}"
+            )
+        )
+
+    def domain(self) -> str:
+        """Draw the name of a host."""
+        return f"{self.invented(is_capital=False)}.{self.rng.choice(('com', 'org', 'net', 'io'))}"
+
+    def slug(self) -> str:
+        """Draw a short name as programs have it, such as ``demo-garden-7``."""
+        rng = self.rng
+        return self.draw(
+            lambda: rng.choice(("{a}-{n}", "{n}-{d}", "{w}-{n}", "{n}-{w}")).format(
+                a=rng.choice(_ADJECTIVES), n=rng.choice(_NOUNS), d=rng.randint(1, 99), w=rng.choice(_PURPOSES)
+            )
+        )

@@ -1,4 +1,4 @@
-# ruff: noqa: E501, PLR2004 - phrasings stand in one line, shares stand where they are drawn
+# ruff: noqa: E501, PLR2004, SIM905 - phrasings stand in one line, shares stand where they are drawn
 """Functions as programs declare them, read from ``functions.txt``: their names and arguments belong together.
 
     triangle_surface(base, height, unit?)  ->  "find the area of a triangle with a base of 4 cm, height 7"
@@ -13,15 +13,16 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 from agentflow.embedded.data.clauses.draft import Draft, Kind, shown
 from agentflow.embedded.data.phrasings import expand
 from agentflow.embedded.data.splits import Split, is_held_out, wants_held_out
-from agentflow.embedded.data.tools import DECLARED, Argument, Behaviour
+from agentflow.embedded.data.tools import DECLARED, OPERATION, Argument, Behaviour
 from agentflow.embedded.data.values import Values, has_sign
 from agentflow.types import JsonValue
 
@@ -51,11 +52,25 @@ _MAKERS: Mapping[str, Callable[[Values], str]] = {
     "email": Values.email,
     "url": Values.url,
     "path": Values.path,
+    "last": lambda values: values.pooled("last"),
+    "zone": Values.zone,
+    "datetime": Values.moment,
+    "uuid": Values.uuid,
+    "hex": Values.hexadecimal,
+    "ip": Values.ip,
+    "postcode": Values.postcode,
+    "phone": Values.phone,
+    "username": Values.username,
+    "domain": Values.domain,
+    "slug": Values.slug,
 }
 _NAMED = (
     "with {w} {x}", "with the {w} {x}", "({w}: {x})", "{w} {x}", "{w} = {x}", "[using|and] {x} as [|the ]{w}", "for {w} {x}",
     "[where|if] the {w} is {x}", "[with|and] {a} {w} of {x}",
 )  # fmt: skip
+_WRITTEN_OUT = {"q": "query", "lat": "latitude", "lng": "longitude", "lon": "longitude", "lang": "language"}
+_MANY = 6
+"""A conversation that has as many functions gets no more decoys."""
 _UNBOUND = re.compile(r"\[?(and|,|\{x\}|\|and|or\b)")
 """How phrases begin that lean on the one before."""
 _NUMBER = re.compile(r"(-?\d+)-(-?\d+)")
@@ -102,25 +117,33 @@ class DeclaredFunction:
         wish: Notation of how it is wished for.
         description: Its description.
         arguments: Its arguments.
+        api: The published API that it is an operation of; empty if there is none.
     """
 
     name: str
     wish: str
     description: str
     arguments: tuple[DeclaredArgument, ...]
+    api: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name of its behaviour."""
+        return f"{OPERATION if self.api else DECLARED}{self.name}"
 
 
 @cache
 def declared_functions(split: Split = "train") -> tuple[DeclaredFunction, ...]:
     """Give the functions of a split, in the order of the file: what stands close together is alike."""
     lines = _FILE.read_text(encoding="utf-8").splitlines()
-    functions = [_parse(line) for line in lines if line and not line.startswith("#")]
+    functions = [parse_function(line) for line in lines if line and not line.startswith("#")]
     is_new = wants_held_out("tool", split)
     return tuple(function for function in functions if is_held_out("tool", function.name) == is_new)
 
 
-def _parse(line: str) -> DeclaredFunction:
-    name, wish, description, arguments = (part.strip() for part in line.split("::"))
+def parse_function(line: str) -> DeclaredFunction:
+    """Read a line of a file of declarations."""
+    name, wish, description, arguments = (part.strip() for part in line.split(" :: "))
     return DeclaredFunction(name, wish, description, tuple(map(_parse_argument, arguments.split(" ; "))))
 
 
@@ -132,24 +155,55 @@ def _parse_argument(text: str) -> DeclaredArgument:
     )
 
 
+_SAME: Mapping[str, str] = {
+    word: group[0]
+    for group in map(
+        str.split,
+        (
+            "get list retrieve fetch return find search query look lookup show display view read check describe obtain browse",
+            "create add make new register insert post put set save store generate submit",
+            "delete remove clear purge",
+            "update modify change edit replace",
+            "cancel stop terminate suspend deactivate disable",
+        ),
+    )
+    for word in group
+}
+"""Words that wishes use for the same thing."""
+_SMALL = frozenset(
+    "a an the all of for to in on with by from and or your my its their this that list detail information data set".split()
+)
+
+
+@cache
+def gist(wish: str) -> frozenset[str]:
+    """Give the words that tell wishes apart: without small ones, verbs of the same sense as one."""
+    words = [word.removesuffix("s") for word in re.findall(r"[a-z]+", wish.lower())]
+    verb, *rest = words or [""]
+    return frozenset((f"{_SAME.get(verb, verb)}-", *(word for word in rest if word not in _SMALL)))
+
+
+def are_apart(one: str, other: str) -> bool:
+    """Say whether a wish for one cannot be one for the other: each has a word that the other lacks."""
+    mine, theirs = gist(one), gist(other)
+    return not mine <= theirs and not theirs <= mine
+
+
 # ---------------------------------------------------------------- requests
 
 
 def call_declared(draft: Draft) -> str:
     """Wish for what a function does, in words that go on in a sentence with others."""
-    return _wish(draft, (_in_a_row, _in_a_row, _in_a_row, _shuffled, _where))
+    return wish_for(draft, choose(draft, declared_functions(split_of(draft))), GOING_ON)
 
 
 def call_declared_alone(draft: Draft) -> str:
     """Wish for what a function does, also in several sentences or behind a colon."""
-    return _wish(
-        draft,
-        (_in_a_row, _in_a_row, _in_a_row, _in_a_row, _shuffled, _where, _listed, _listed, _sentences, _values_first),
-    )
+    return wish_for(draft, choose(draft, declared_functions(split_of(draft))), ALONE)
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """An argument of a call: as the file declares it, its value, and the value as it is said."""
 
     argument: DeclaredArgument
@@ -158,34 +212,65 @@ class _Part:
 
     @property
     def words(self) -> str:
-        return self.argument.name.replace("_", " ")
+        """The argument's name in words."""
+        return spoken(self.argument.name)
 
 
-def _wish(draft: Draft, ways: tuple[Callable[[Draft, str, list[_Part]], str], ...]) -> str:
+def spoken(name: str) -> str:
+    """Write a name of a program in words; short forms are written out."""
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_+", " ", name).strip()
+    return _WRITTEN_OUT.get(name, name.lower() if re.search("[a-z]", name) else name)
+
+
+Way: TypeAlias = Callable[[Draft, str, list[Part]], str]
+"""How a wish goes on with its arguments."""
+
+
+def wish_for(draft: Draft, function: DeclaredFunction, ways: Sequence[Way]) -> str:
+    """Wish for what an offered function does."""
+    parts = draw_parts(draft, function, taken=set())
+    call(draft, function, parts)
+    return draft.rng.choice(ways)(draft, say_wish(draft, function), parts)
+
+
+def choose(draft: Draft, pool: Sequence[DeclaredFunction]) -> DeclaredFunction:
+    """Choose a function and offer it, and up to four that stand near it or anywhere."""
     rng = draft.rng
-    pool = [f for f in declared_functions(_split_of(draft)) if f"{DECLARED}{f.name}" not in draft.functions]
-    function = rng.choice(pool)
-    _offer(draft, function)
-    place = pool.index(function)
-    for _ in range(rng.choice((0, 1, 1, 2, 3)) if len(draft.functions) < 6 else 0):
-        near = pool[max(0, place - 3) : place + 4]
-        decoy = rng.choice(near if rng.random() < 0.7 else pool)
-        if f"{DECLARED}{decoy.name}" not in draft.functions:
-            _offer(draft, decoy)
-    parts = _draw_parts(draft, function)
-    value = draft.call(f"{DECLARED}{function.name}", (), **{part.argument.name: part.value for part in parts})
-    _, key, kind, fields, said = next(
-        row for row in _RESULTS if row[0] == draft.world.functions[f"{DECLARED}{function.name}"]
-    )
+    place = _find_new(draft, pool, lambda: rng.randrange(len(pool)))
+    _offer(draft, pool[place])
+    near = range(max(0, place - 3), min(len(pool), place + 4))
+    for _ in range(rng.choice((0, 1, 1, 2, 3, 4)) if len(draft.functions) < _MANY else 0):
+        decoy = _find_new(draft, pool, lambda: rng.choice(near) if rng.random() < 0.7 else rng.randrange(len(pool)))
+        _offer(draft, pool[decoy])
+    return pool[place]
+
+
+def _find_new(draft: Draft, pool: Sequence[DeclaredFunction], draw: Callable[[], int]) -> int:
+    """Draw a place in the pool until its function cannot be mistaken for one that is offered already."""
+    while True:
+        place = draw()
+        if all(are_apart(pool[place].description, offered.description) for offered in draft.functions.values()):
+            return place
+
+
+def call(draft: Draft, function: DeclaredFunction, parts: Sequence[Part]) -> None:
+    """Call a function with the values of its parts, and keep what comes out."""
+    value = draft.call(function.key, (), **{part.argument.name: part.value for part in parts})
+    _, key, kind, fields, said = next(row for row in _RESULTS if row[0] == draft.world.functions[function.key])
     draft.put(value[key], kind, fields, said)
-    return rng.choice(ways)(draft, _tidy(draft.say(f"[{function.wish}]")), parts)
+
+
+def say_wish(draft: Draft, function: DeclaredFunction) -> str:
+    """Say what a function does."""
+    return _tidy(draft.say(f"[{function.wish}]"))
 
 
 def _tidy(said: str) -> str:
     return said.replace("  ", " ").strip()
 
 
-def _split_of(draft: Draft) -> Split:
+def split_of(draft: Draft) -> Split:
+    """Give the split whose functions are to be used."""
     return "tools" if draft.phrasings.split == "tools" else "train"
 
 
@@ -200,15 +285,15 @@ def _offer(draft: Draft, function: DeclaredFunction) -> None:
         else f"[|Tool. |Function: ]{function.description[:-1]}[|.| for the user.]"
     )
     others = function.name if rng.random() < 0.94 else f"[function|tool|action|op]_{rng.randint(1, 30)}"
-    name, result = f"{DECLARED}{function.name}", rng.choice(_RESULTS)[0]
-    draft.functions[name] = Behaviour(name, others, function.description, described, arguments)
+    draft.functions[function.key] = Behaviour(function.key, others, function.description, described, arguments)
+    result = rng.choice(_RESULTS)[0]
     for world in (draft.world, draft.before):
-        world.functions[name] = result
+        world.functions[function.key] = result
 
 
 def _rename(rng: random.Random, argument: DeclaredArgument, *, is_camel: bool) -> str:
     name = argument.name
-    if rng.random() < 0.12 and len(name) > 1:
+    if rng.random() < 0.12 and len(name) > 1 and name.islower():
         name = expand(
             {"string": "[the_|input_|my_|]{}[|_text]", "boolean": "[is_|use_|with_]{}"}.get(
                 argument.type, "[the_|input_|]{}[|_value]"
@@ -245,16 +330,20 @@ def _declare(rng: random.Random, argument: DeclaredArgument, *, is_camel: bool) 
 # ---------------------------------------------------------------- values
 
 
-def _draw_parts(draft: Draft, function: DeclaredFunction) -> list[_Part]:
-    """Draw values, no two of which are the same; half of what may be left out is."""
-    parts: list[_Part] = []
-    taken: set[str] = set()
-    for argument in function.arguments:
-        if argument.is_optional and draft.rng.random() < 0.5:
-            continue
+def draw_parts(draft: Draft, function: DeclaredFunction, *, taken: set[str]) -> list[Part]:
+    """Draw values, none of which is another one or taken; half of what may be left out is, but something is said."""
+    rng = draft.rng
+    chosen = [argument for argument in function.arguments if not argument.is_optional or rng.random() < 0.5]
+    return draw_values(draft, chosen or [rng.choice(function.arguments)], taken=taken)
+
+
+def draw_values(draft: Draft, arguments: Sequence[DeclaredArgument], *, taken: set[str]) -> list[Part]:
+    """Draw a value for each argument; they are added to those that are taken."""
+    parts: list[Part] = []
+    for argument in arguments:
         value, held = _draw_new(draft, argument, taken)
         taken |= held
-        parts.append(_Part(argument, value, _shown(draft, argument, value)))
+        parts.append(Part(argument, value, _shown(draft, argument, value)))
     return parts
 
 
@@ -319,49 +408,55 @@ def _quoted(rng: random.Random, kind: str, value: JsonValue) -> str:
 # ---------------------------------------------------------------- ways to say them
 
 
-def _natural(draft: Draft, part: _Part) -> str:
-    on, _, off = part.argument.said.partition("~")
+def _natural(draft: Draft, part: Part) -> str:
+    return say_alike(draft, [part])[0]
+
+
+def say_alike(draft: Draft, parts: Sequence[Part]) -> list[str]:
+    """Say values of one argument, all in the same words."""
+    argument = parts[0].argument
+    on, _, off = argument.said.partition("~")
     if off:
-        return draft.say(f"[{on if part.value else off}]")
-    notation = draft.phrasings.say((part.argument.said.replace("{x}", "{{x}}"),))
-    return _tidy(notation).format(x=part.said)
+        return [draft.say(f"[{on if part.value else off}]") for part in parts]
+    notation = _tidy(draft.phrasings.say((argument.said.replace("{x}", "{{x}}"),)))
+    return [notation.format(x=part.said) for part in parts]
 
 
-def _named(draft: Draft, part: _Part) -> str:
+def _named(draft: Draft, part: Part) -> str:
     article = "an" if part.words[0] in "aeiou" else "a"
     notations = _NAMED[:-2] if part.argument.is_list or part.words.endswith("s") else _NAMED
     return draft.say(*notations, w=part.words, a=article, x=part.said)
 
 
-def _pair(part: _Part, sign: str) -> str:
+def _pair(part: Part, sign: str) -> str:
     return f"{part.words}{sign}{part.said}"
 
 
-def _attach(said: str, phrase: str) -> str:
+def attach(said: str, phrase: str) -> str:
     """Put a phrase behind a sentence; those that begin with a comma stand close."""
     if phrase.startswith(","):
         return said.rstrip(",") + phrase
     return f"{said} {phrase}"
 
 
-def _in_a_row(draft: Draft, wish: str, parts: list[_Part]) -> str:
+def _in_a_row(draft: Draft, wish: str, parts: list[Part]) -> str:
     for part in parts:
-        wish = _attach(wish, _named(draft, part) if draft.rng.random() < 0.15 else _natural(draft, part))
+        wish = attach(wish, _named(draft, part) if draft.rng.random() < 0.15 else _natural(draft, part))
     return wish.rstrip(",")
 
 
-def _shuffled(draft: Draft, wish: str, parts: list[_Part]) -> str:
+def _shuffled(draft: Draft, wish: str, parts: list[Part]) -> str:
     rng = draft.rng
     joint = rng.choice(("", "", ",", " and"))
     for index, part in enumerate(rng.sample(parts, len(parts))):
         leans = _UNBOUND.match(part.argument.said) is not None
         phrase = _named(draft, part) if leans or rng.random() < 0.4 else _natural(draft, part)
         is_joined = index and not phrase.startswith(("(", ",", "and "))
-        wish = _attach(wish.rstrip(",") + (joint if is_joined else ""), phrase)
+        wish = attach(wish.rstrip(",") + (joint if is_joined else ""), phrase)
     return wish.rstrip(",")
 
 
-def _where(draft: Draft, wish: str, parts: list[_Part]) -> str:
+def _where(draft: Draft, wish: str, parts: list[Part]) -> str:
     rng = draft.rng
     sign = rng.choice((" is ", " = "))
     start = {" is ": ", where the ", " = ": rng.choice((" with ", " for ", ", with "))}[sign]
@@ -371,7 +466,7 @@ def _where(draft: Draft, wish: str, parts: list[_Part]) -> str:
     return f"{wish}{start}{middle.join(pairs[:-1])}{joint if pairs[1:] else ''}{pairs[-1]}"
 
 
-def _listed(draft: Draft, wish: str, parts: list[_Part]) -> str:
+def _listed(draft: Draft, wish: str, parts: list[Part]) -> str:
     rng = draft.rng
     sign = rng.choice((": ", ": ", " ", " = "))
     pairs = [_pair(part, sign) for part in rng.sample(parts, len(parts))]
@@ -387,7 +482,7 @@ def _listed(draft: Draft, wish: str, parts: list[_Part]) -> str:
     return f"{wish}:\n" + "\n".join(f"{mark}{pair}" for pair in pairs)
 
 
-def _sentences(draft: Draft, wish: str, parts: list[_Part]) -> str:
+def _sentences(draft: Draft, wish: str, parts: list[Part]) -> str:
     said = [wish]
     for part in parts:
         verb = draft.rng.choice(("are" if part.argument.is_list or part.words.endswith("s") else "is", "should be"))
@@ -396,10 +491,19 @@ def _sentences(draft: Draft, wish: str, parts: list[_Part]) -> str:
     return ". ".join(said)
 
 
-def _values_first(draft: Draft, wish: str, parts: list[_Part]) -> str:
+def _values_first(draft: Draft, wish: str, parts: list[Part]) -> str:
     rng = draft.rng
     pairs = [_pair(part, " ") for part in rng.sample(parts, len(parts))]
     listed = ", ".join(pairs[:-1]) + (" and " if pairs[1:] else "") + pairs[-1]
     return rng.choice(
         (f"given {listed}, {wish}", f"with {listed}, {wish}", f"for {listed}, {wish}", f"{listed}: {wish}")
     )
+
+
+GOING_ON: tuple[Way, ...] = (_in_a_row, _in_a_row, _in_a_row, _shuffled, _where)
+"""Ways that go on in a sentence with other wishes."""
+ALONE: tuple[Way, ...] = (
+    *(_in_a_row, _in_a_row, _in_a_row, _in_a_row, _shuffled, _where),
+    *(_listed, _listed, _sentences, _values_first),
+)  # fmt: skip
+"""Ways of a request that has one wish only."""
