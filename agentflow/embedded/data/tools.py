@@ -539,7 +539,7 @@ def _property(argument: Argument, rng: random.Random, *, is_usual: bool) -> dict
     if argument.items:
         schema["items"] = {"type": argument.items}
     if argument.enum:
-        schema["enum"] = list(argument.enum)
+        (schema["items"] if argument.items else schema)["enum"] = list(argument.enum)
     if is_usual:
         schema["description"] = argument.description
     elif rng.random() < 0.8:

@@ -90,7 +90,7 @@ def _bounds(name: str, schema: Mapping[str, Any]) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     bounds = next((bounds for pattern, bounds in _NUMBERS if re.fullmatch(pattern, name)), "2-500")
     if isinstance(low, int) and isinstance(high, int) and 4 <= high - low <= 100_000 and not bounds.startswith("-"):
-        return f"{max(low, 2) if high > 10 else low}-{high}"
+        return f"{max(low, 2) if high > 10 else low}-{min(high, 1000)}"
     return bounds
 
 

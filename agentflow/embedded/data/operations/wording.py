@@ -125,9 +125,9 @@ def _wish(verb: str, rest: str) -> str | None:
 
 def describe(text: str, words: list[str], most: int = 56) -> str:
     """Make the description of an argument: a short first sentence, or the words of its name."""
-    said = first_sentence(text)
+    said = first_sentence(re.sub(r"^\W*(Required|Optional)\W+", "", text))
     said = re.split(r", | \(", said)[0] if len(said) > most else said
-    said = re.sub(r"^(Required|Optional)\W+", "", said).strip(" .,:-")
+    said = said.strip(" .,:-")
     if not 3 < len(said) <= most or _FORBIDDEN.search(said.replace("/", "").replace("_", "")):
         said = " ".join(words)
     return f"{said[0].upper()}{said[1:]}."
