@@ -160,11 +160,14 @@ _SAME: Mapping[str, str] = {
     for group in map(
         str.split,
         (
-            "get list retrieve fetch return find search query look lookup show display view read check describe obtain browse",
+            "get list retrieve fetch return find search query look lookup show display view read describe obtain browse",
             "create add make new register insert post put set save store generate submit",
             "delete remove clear purge",
             "update modify change edit replace",
-            "cancel stop terminate suspend deactivate disable",
+            "cancel stop terminate suspend deactivate disable end",
+            "start begin launch",
+            "check verify validate",
+            "calculate compute",
         ),
     )
     for word in group

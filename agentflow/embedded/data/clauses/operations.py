@@ -49,10 +49,9 @@ _VERBS: Mapping[str, str] = {
     "update": "update|update|change|modify|edit",
     "modify": "modify|change|update|edit",
     "check": "check|check|verify",
-    "calculate": "calculate|compute|work out|find",
-    "compute": "compute|calculate|work out|find",
+    "calculate": "calculate|compute|work out",
+    "compute": "compute|calculate|work out",
     "generate": "generate|make|create|produce",
-    "upload": "upload|send",
     "start": "start|start|begin|launch",
     "stop": "stop|stop|end|halt",
 }

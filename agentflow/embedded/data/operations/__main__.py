@@ -21,11 +21,11 @@ from typing import Any
 from agentflow.embedded.data.clauses.declared import are_apart, gist
 from agentflow.embedded.data.operations.openapi import Field, Operation, choose_arguments, read_operations
 from agentflow.embedded.data.operations.wording import words_of
-from agentflow.embedded.data.tools import BEHAVIOURS
+from agentflow.embedded.data.tools import BEHAVIOURS, Behaviour
 
 _FILE = Path(__file__).parent / "operations.txt"
 _MOST_OF_API, _MOST_OF_LARGE_API, _MOST_OF_PUBLISHER = 8, 2, 40
-_LEAST_PUBLISHERS = 8
+_LEAST_PUBLISHERS = 6
 _SCHEMAS = "schemas "
 _LARGE = ("amazonaws.com", "azure.com", "googleapis.com", "apisetu.gov.in", "sportsdata.io")
 """Publishers of hundreds of descriptions that are much alike; a few operations are taken of each."""
@@ -105,9 +105,7 @@ def _wish_of_name(name: str) -> str:
 def select(apis: Mapping[str, list[Operation]]) -> dict[str, list[Operation]]:
     """Choose operations in common words, of large publishers fewer, no two in the same words."""
     common = _common_words(apis)
-    ready_made = [
-        said for behaviour in BEHAVIOURS.values() for said in (behaviour.description, behaviour.name.replace("_", " "))
-    ]
+    ready_made = [said for one in BEHAVIOURS.values() for said in _ways_to_say(one)]
     taken: set[frozenset[str]] = set()
     names: set[str] = set()
     num_of: Counter[str] = Counter()
@@ -130,6 +128,12 @@ def select(apis: Mapping[str, list[Operation]]) -> dict[str, list[Operation]]:
     return chosen
 
 
+def _ways_to_say(behaviour: Behaviour) -> list[str]:
+    """Give what a ready-made tool is wished for with: its description, and its name if it has a verb and a thing."""
+    name = behaviour.name.replace("_", " ")
+    return [behaviour.description, *([name] if " " in name else [])]
+
+
 def _publisher(api: str) -> str:
     return api.split("/", maxsplit=1)[0]
 
@@ -144,8 +148,8 @@ def _common_words(apis: Mapping[str, list[Operation]]) -> frozenset[str]:
 
 
 def _in_order(operations: list[Operation]) -> list[Operation]:
-    """Put operations of several arguments first, and otherwise in an order that has nothing to do with theirs."""
-    return sorted(operations, key=lambda one: (len(one.arguments) == 1, zlib.crc32(one.name.encode())))
+    """Put those first that take most of what people tell; otherwise the order has nothing to do with theirs."""
+    return sorted(operations, key=lambda one: (-min(one.num_told, 3), zlib.crc32(one.name.encode())))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ _TEXTS: tuple[tuple[str, str], ...] = (
     (r"currency( code)?|currencies", "w(USD/EUR/GBP/JPY/CHF/INR/SEK/CAD/AUD/BRL/NOK/PLN)"), (r"country code|country iso", "w(US/DE/FR/GB/JP/BR/IN/ES/IT/NL)"),
     (r"(language|locale|lang)( code)?", "w(en/de/fr/es/it/ja/pt/nl/sv/pl)"), (r"country", "country"), (r"city|town", "city"), (r"location|place", "city"),
     (r"(state|province)( name)?", ""), (r"region( name| code| id)?", _PLACES), (r"zip( code)?|zipcode|(postal|post) ?code|postcode", "postcode"),
-    (r"phone|phone number|mobile|msisdn|to number|from number|telephone", "phone"), (r"first name|given name|firstname", "first"),
+    (r"phone|phone number|mobile|msisdn|to number|from number|telephone", "phone"), (r"first name|given name|firstname|forename", "first"),
     (r"last name|surname|family name|lastname", "last"), (r"full name|author|owner|contact name|customer name|recipient|person|assignee|artist|author name|owner name", "person"),
     (r"user ?name|login|handle|nickname|screen name|account name", "username"), (r"company|company name|organi[sz]ation( name)?|vendor|brand|manufacturer|publisher|merchant name", "company"),
     (r"street|street address|address|address line|shipping address|billing address", "street"),
@@ -49,7 +49,7 @@ _WHOLE = frozenset(
 )
 """Last words of names of numbers that are whole, whatever the description says."""
 _ODD_FORMAT = re.compile(
-    r"yyyymmdd|mm/dd|dd/mm|mm-dd-|dd-mm-|unix|epoch|timestamp|base ?64|encoded|regex|json|serialized|comma|separated|encrypted|xml|html|cron|expression|odata|boolean|\btrue\b|pagination|token|cursor",
+    r"yyyymmdd|mm/dd|dd/mm|mm-dd-|dd-mm-|unix|epoch|timestamp|base ?64|encoded|regex|json|serialized|comma|separated|encrypted|xml|html|cron|expression|odata|boolean|\btrue\b|pagination|token|cursor|\bflag\b|must be|[01] or [01]|bitmask|cvc|cvv",
     re.IGNORECASE,
 )
 _MOST_OPTIONS, _MOST_OPTION = 8, 20
@@ -90,7 +90,7 @@ def _bounds(name: str, schema: Mapping[str, Any]) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     bounds = next((bounds for pattern, bounds in _NUMBERS if re.fullmatch(pattern, name)), "2-500")
     if isinstance(low, int) and isinstance(high, int) and 4 <= high - low <= 100_000 and not bounds.startswith("-"):
-        return f"{max(low, 2) if high > 10 else low}-{min(high, 1000)}"
+        return f"{max(low, 2) if high > 10 else low}-{min(high, max(low, 0) + 1000)}"
     return bounds
 
 

@@ -20,6 +20,7 @@ _UNSAID = re.compile(
     re.IGNORECASE,
 )  # fmt: skip
 """Names of arguments that people do not say."""
+_PAGING = re.compile(r"page|limit|offset|skip|max_?results|(^|[^a-z])id$|count$")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Operation:
     wish: str
     summary: str
     arguments: tuple[str, ...]
+
+    @property
+    def num_told(self) -> int:
+        """How many arguments are what people tell, rather than identifiers, switches and numbers of pages."""
+        return sum(map(_is_told, self.arguments))
 
     @property
     def line(self) -> str:
@@ -103,7 +109,13 @@ def choose_arguments(fields: list[Field]) -> tuple[str, ...] | None:
             seen.add(words)
     if len(required) > _MOST_ARGUMENTS or not required + optional:
         return None
+    optional.sort(key=lambda text: not _is_told(text))
     return tuple([*required, *optional][: max(len(required), 4)])
+
+
+def _is_told(argument: str) -> bool:
+    name, kind, *_ = argument.split(":")
+    return kind not in ("b", "code", "uuid", "slug", "word", "datetime") and not _PAGING.search(name.lower())
 
 
 def _notation(field: Field) -> str | None:

@@ -43,7 +43,7 @@ _TAILS = re.compile(
 )
 _VAGUE = re.compile(r"\b(the|an?) (specified|specific|given|provided|requested|supplied|particular|existing|single|current|certain|selected|individual) ", re.IGNORECASE)  # fmt: skip
 _BARE_VAGUE = re.compile(r"\b(specified|given|provided|supplied) ", re.IGNORECASE)
-_FORBIDDEN = re.compile(r"[^\x20-\x7e]|[\[\]|@{}:;<>=#*\"\\/_$%^~+!?&]|\d{3}")
+_FORBIDDEN = re.compile(r"[^\x20-\x7e]|[\[\]|@{}:;<>=#*\"\\/_$%^~+!?&]|\d{3}|\b[vV]\d")
 _MOST_SUMMARY, _LEAST_SUMMARY = 80, 9
 _MOST_NAME = 40
 
