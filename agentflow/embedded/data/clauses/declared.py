@@ -65,8 +65,8 @@ _MAKERS: Mapping[str, Callable[[Values], str]] = {
     "slug": Values.slug,
 }
 _NAMED = (
-    "with {w} {x}", "with the {w} {x}", "({w}: {x})", "{w} {x}", "{w} = {x}", "[using|and] {x} as [|the ]{w}", "for {w} {x}",
-    "[where|if] the {w} is {x}", "[with|and] {a} {w} of {x}",
+    "with {w} {x}", "with the {w} {x}", "({w}: {x})", "{w} {x}", "{w} = {x}", "[using|with] {x} as [|the ]{w}", "for {w} {x}",
+    "[where|if] the {w} is {x}", "with {a} {w} of {x}",
 )  # fmt: skip
 _WRITTEN_OUT = {"q": "query", "lat": "latitude", "lng": "longitude", "lon": "longitude", "lang": "language"}
 _MANY = 6

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 
 from agentflow.embedded.data.clauses.declared import (
@@ -91,7 +91,7 @@ def call_operation_alone(draft: Draft) -> str:
 def call_operation_again(draft: Draft) -> str:
     """Wish for an operation two or three times, with other values."""
     rng = draft.rng
-    function = worded(choose(draft, [one for one in operations(split_of(draft)) if any(map(_is_free, one.arguments))]))
+    function = worded(choose(draft, _repeatable(split_of(draft))))
     taken: set[str] = set()
     parts = draw_parts(draft, function, taken=taken)
     free = [part.argument for part in parts if _is_free(part.argument)] or list(filter(_is_free, function.arguments))
@@ -102,6 +102,12 @@ def call_operation_again(draft: Draft) -> str:
         call(draft, function, [*shared, *values])
     draft.first_alone = len(draft.steps)
     return _say_rounds(draft, function, shared, rounds)
+
+
+@cache
+def _repeatable(split: Split) -> tuple[DeclaredFunction, ...]:
+    """Give the operations of a split that can be called again with another value."""
+    return tuple(one for one in operations(split) if any(map(_is_free, one.arguments)))
 
 
 def _is_free(argument: DeclaredArgument) -> bool:
@@ -115,7 +121,7 @@ def _say_rounds(draft: Draft, function: DeclaredFunction, shared: list[Part], ro
     for part in shared:
         said = attach(said, say_alike(draft, [part])[0])
     columns = [say_alike(draft, [values[index] for values in rounds]) for index in range(len(rounds[0]))]
-    told = [" ".join(column[index] for column in columns).strip(" ,") for index in range(len(rounds))]
+    told = [reduce(attach, (column[index] for column in columns)).strip(" ,") for index in range(len(rounds))]
     joint = draft.rng.choice((" and ", " and also ", ", and also ", " and then ", ", then ", "; also "))
     middle = ", " if len(columns) == 1 else joint
     return f"{said.rstrip(',')} {middle.join(told[:-1])}{joint}{told[-1]}"

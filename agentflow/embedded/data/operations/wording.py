@@ -38,7 +38,7 @@ _TAILS = re.compile(
     r"( by (its |their |the |an? )?((unique|internal|specific) )?(\w+ )?(id|ids|name|names|identifier|uuid|code|slug|key|number)( or (id|name|slug|code))?"
     r"| (with|using|from|for|matching) (the|a|an) (specified|given|provided|supplied|following|matching|requested) (\w+ )?(id|ids|name|parameters|criteria|filters?|identifier|key|values?|fields?)"
     r"| (specified|identified|given|provided) by .*| based (up)?on .*| using .*| given .*| in the (specified|given) \w+ group| according to .*"
-    r"| that match(es)? .*| (with|by) (id|name|identifier|filters?|pagination)| in json.*| as json.*| with optional .*| so that .*| optionally .*|,? including .*| matching .*)$",
+    r"| that match(es)? .*| (with|by) (id|name|identifier|filters?|pagination)| in json.*| as json.*| with optional .*| so that .*|,? optionally .*|,? filtered by .*|,? including .*| matching .*)$",
     re.IGNORECASE,
 )
 _VAGUE = re.compile(r"\b(the|an?) (specified|specific|given|provided|requested|supplied|particular|existing|single|current|certain|selected|individual) ", re.IGNORECASE)  # fmt: skip
@@ -95,6 +95,8 @@ def summarize(text: str) -> tuple[str, str] | None:
 def _wish(verb: str, rest: str) -> str | None:
     """Say what is done, without how it is picked: that is said by the arguments."""
     if re.match(r"(and|or|&|,)\b|[a-z]+ and [a-z]+ (a|the)\b", rest):
+        return None
+    if rest.startswith("for ") and verb not in ("search", "look", "register", "check"):
         return None
     if rest.startswith("of "):
         return None if verb != "list" else _wish(verb, rest.removeprefix("of "))
