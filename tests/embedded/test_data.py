@@ -18,6 +18,7 @@ from agentflow.embedded.data.clauses.writing import add_note
 from agentflow.embedded.data.conversations import MAKERS, MIXTURE, make_conversation
 from agentflow.embedded.data.phrasings import Phrasings
 from agentflow.embedded.data.splits import is_held_out
+from agentflow.embedded.data.tasks import join_request
 from agentflow.embedded.data.tools import BEHAVIOURS
 from agentflow.embedded.data.values import BENCH_WORDS, Values, has_sign
 from agentflow.embedded.data.worlds import WorldError, compute
@@ -264,6 +265,14 @@ def test_operations_offered_together_can_be_told_apart():
         assert all(are_apart(one, other) for one in said for other in said if one is not other)
     assert not are_apart("Gets an invoice.", "Retrieve the list of invoices of a customer.")
     assert are_apart("Delete an invoice.", "Update an invoice.")
+
+
+def test_values_in_front_follow_no_polite_opening():
+    """Requests used to begin "Could you please given name X, ..."; values in front stand first or behind a mark."""
+    for index in range(300):
+        draft = Draft.start(random.Random(index), "train")  # noqa: S311 - reproducible
+        request = join_request(draft, ["given name Kim, create a user"])
+        assert not re.search(r"(you|please|to|me|must|should) given", request, re.IGNORECASE), request
 
 
 def test_a_bare_value_belongs_to_what_the_wish_ends_with():

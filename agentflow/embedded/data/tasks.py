@@ -274,7 +274,7 @@ def join_request(draft: Draft, clauses: list[str]) -> str:
     body = rng.choice((_join_commas, _join_commas, _join_sentences, _join_ordered, _join_list))(rng, clauses)
     opening = draft.say(*_OPENINGS) if rng.random() < _OPENING_SHARE else ""
     is_list = not body[0].isalpha()
-    if opening and body.lower().startswith(_QUESTIONS) and not opening.endswith(("! ", ": ")):
+    if opening and body.lower().startswith((*_QUESTIONS, *_GIVEN)) and not opening.endswith(("! ", ": ")):
         opening = ""
     if opening and not opening.endswith(("! ", ": ")):
         opening, body = (
@@ -291,6 +291,8 @@ def capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
+_GIVEN = ("given ", "with ", "for ")
+"""How wishes begin that have their values in front; nobody says "could you please given"."""
 _QUESTIONS = ("which", "what", "how", "when ", "where ", "who ", "do i ", "do these ", "is this ")
 
 

@@ -402,7 +402,7 @@ def _quoted(rng: random.Random, kind: str, value: JsonValue) -> str:
         return json.dumps(value)
     if "," in value:
         kind = "title"
-    share = {"text": 1.0, "title": 0.7}.get(kind, 0.25 if " " in value and kind != "street" else 0.08)
+    share = {"text": 1.0, "title": 0.9}.get(kind, 0.25 if " " in value and kind != "street" else 0.08)
     is_quoted = rng.random() < share or (" " in value and has_sign(value))
     quote = rng.choice(("'", '"')) if is_quoted else ""
     return f"{quote}{value}{quote}"
@@ -499,7 +499,7 @@ def _values_first(draft: Draft, wish: str, parts: list[Part]) -> str:
     pairs = [_pair(part, " ") for part in rng.sample(parts, len(parts))]
     listed = ", ".join(pairs[:-1]) + (" and " if pairs[1:] else "") + pairs[-1]
     return rng.choice(
-        (f"given {listed}, {wish}", f"with {listed}, {wish}", f"for {listed}, {wish}", f"{listed}: {wish}")
+        (f"given {listed}, {wish}", f"with {listed}, {wish}", f"for {listed}, {wish}", f"given {listed}: {wish}")
     )
 
 

@@ -39,7 +39,7 @@ _CLOUD = frozenset(
     "factory service network gateway environment stack role queue topic table index key device job project folder".split()
 )
 _NUMBERS: tuple[tuple[str, str], ...] = (
-    (r"year", "1990-2030"), (r"month", "1-12"), (r"day|day of month", "1-28"), (r"hour|hours", "1-23"), (r"minutes?|seconds?|duration|timeout|ttl|interval|delay", "5-900"), (r"page|page number|page index", "2-40"),
+    (r".*year", "1990-2030"), (r"month", "1-12"), (r"day|day of month", "1-28"), (r"hour|hours", "1-23"), (r"minutes?|seconds?|duration|timeout|ttl|interval|delay", "5-900"), (r"page|page number|page index", "2-40"),
     (r"limit|count|size|page size|per page|top|max results|max items|num results|results|quantity|first|last|rows|take|num|max", "3-100"), (r"offset|skip|start|start index|cursor|from", "10-900"),
     (r"lat|.*latitude", "-80-80"), (r"lon|lng|long|.*longitude", "-170-170"), (r"price|amount|total|cost|balance|salary|budget", "5-2000"), (r"port", "1024-9999"), (r"age", "18-90"), (r".*(rate|percent|percentage)", "1-30"),
     (r"width|height", "50-2000"), (r"percent|percentage|quality|volume|score|rating", "1-99"), (r"radius|distance", "1-90"), (r".* id|id", "100-99999"), (r".*(number|code)", "10-9999"),
