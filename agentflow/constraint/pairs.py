@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from agentflow.constraint.automaton import IntArray
-from agentflow.constraint.pair_kernels import UNUSABLE, merge_pairs
+from agentflow.constraint.pair_kernels import UNUSABLE, merge_parts
 
 _MAX_LENGTH = 200
+_NUM_REMEMBERED = 1 << 13
 _SPACE, _WRITTEN_SPACE = " ", "▁"
 _NUM_CODES = 0x110000
 
@@ -107,26 +108,45 @@ def _merges_alone(backend: Any) -> bool:
     return is_idle and not any(t.normalized or t.lstrip or t.rstrip or t.single_word for t in added)
 
 
+class Parts(NamedTuple):
+    """Parts of a text in tokens.
+
+    Attributes:
+        begin: ``(W,)`` int64, where the tokens of each part begin in `tokens`.
+        size: ``(W,)`` int64 number of them; -1: the tokenizer has to be asked.
+        tokens: ``(T,)`` int64.
+    """
+
+    begin: npt.NDArray[np.int64]
+    size: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.int64]
+
+
+def encode_parts(
+    text: str, low: npt.NDArray[np.int64], high: npt.NDArray[np.int64], table: PairTable, added: AddedTokens
+) -> Parts:
+    """Cut parts of a text that are not empty into tokens.
+
+    Args:
+        text: The text.
+        low: ``(W,)`` where each part begins.
+        high: ``(W,)`` where it ends.
+        table: The merges.
+        added: Texts that the tokenizer cuts out before.
+    """
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    ids = table.char_ids[codes].astype(np.int64)
+    ids[added.places(text, codes)] = -1
+    memo = np.full((2, _NUM_REMEMBERED), -1, np.int64)
+    parts = np.stack([low, high, low, high])
+    tokens = merge_parts(parts, ids, _MAX_LENGTH, table.begin, table.right, table.value, memo)
+    return Parts(parts[2], parts[3], tokens)
+
+
 def encode_pairs(texts: Sequence[str], table: PairTable, added: AddedTokens) -> list[tuple[int, ...] | None]:
     """Cut texts that are not empty into tokens; ``None``: the tokenizer has to be asked."""
-    joined = "".join(texts)
-    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
-    sizes = np.array([len(text) for text in texts], np.int64)
-    ends = np.cumsum(sizes)
-    ids = table.char_ids[codes]
-    is_strange = ids < 0
-    is_strange[added.places(joined, codes)] = True
-    is_plain = (np.add.reduceat(is_strange, ends - sizes) == 0) & (sizes <= _MAX_LENGTH)
-    if not is_plain.all():
-        ids = ids[np.repeat(is_plain, sizes)]
-    chosen_ends = np.cumsum(sizes[is_plain])
-    num_tokens = np.zeros(len(chosen_ends), np.int64)
-    merge_pairs(chosen_ends, ids, num_tokens, table.begin, table.right, table.value, np.empty(len(ids), np.int64))
-    num_tokens = np.maximum(num_tokens, 0)
-    num_left = chosen_ends - sizes[is_plain] - np.cumsum(num_tokens) + num_tokens  # places without a token before each
-    flat = ids[np.arange(num_tokens.sum()) + np.repeat(num_left, num_tokens)].tolist()
-    num = np.zeros(len(texts), np.int64)
-    num[is_plain] = num_tokens
-    high = np.cumsum(num)
-    low = high - num
-    return [tuple(flat[a:b]) if a < b else None for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+    high = np.cumsum([len(text) for text in texts])
+    parts = encode_parts("".join(texts), np.append(0, high[:-1]), high, table, added)
+    flat = parts.tokens.tolist()
+    ends = (parts.begin + parts.size).tolist()
+    return [tuple(flat[a:b]) if a < b else None for a, b in zip(parts.begin.tolist(), ends, strict=True)]

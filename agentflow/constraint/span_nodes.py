@@ -28,14 +28,12 @@ class SpanNodes(NamedTuple):
 
     Attributes:
         begin: ``(N + 1,)``, where the edges of each node begin.
-        symbol: ``(E,)`` token of each edge, or what else can be read.
-        target: ``(E,)`` node behind it.
+        edges: ``(2, E)`` token of each edge, or what else can be read, and the node behind it.
         is_end: ``(N,)`` bool, whether a node accepts.
     """
 
     begin: Places
-    symbol: Places
-    target: Places
+    edges: Places
     is_end: BoolArray
 
 
@@ -97,9 +95,9 @@ def determinise(nodes: SpanNodes) -> SpanStates:
 
 
 def _build_subsets(nodes: SpanNodes) -> _Subsets:
-    num_nodes, num_edges = len(nodes.is_end), len(nodes.symbol)
-    symbols, names = np.unique(nodes.symbol, return_inverse=True)  # few of the vocabulary: little memory is touched
-    edges = np.stack([names, nodes.target])
+    num_nodes, num_edges = len(nodes.is_end), nodes.edges.shape[1]
+    symbols, names = np.unique(nodes.edges[0], return_inverse=True)  # few of the vocabulary: little memory is touched
+    edges = np.stack([names, nodes.edges[1]])
     size = max(num_nodes, num_edges)
     num, scale = 0, 1
     while num == 0:

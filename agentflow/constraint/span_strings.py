@@ -153,8 +153,7 @@ def _number(edges: _Edges, first: Places, accepts: BoolArray, num_tokens: int) -
     np.cumsum(np.bincount(sources, minlength=last + 1), out=begin[1:])
     return SpanNodes(
         begin,
-        np.append(symbol[begins], symbol)[order],
-        np.append(target_node[begins], target_node)[order],
+        np.stack([np.append(symbol[begins], symbol)[order], np.append(target_node[begins], target_node)[order]]),
         np.concatenate([[False], accepts[nodes], [True]]),
     )
 

@@ -15,6 +15,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
+from itertools import chain
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
@@ -23,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentflow.constraint.kernels import build_trie
-from agentflow.constraint.pairs import AddedTokens, PairTable, encode_pairs, read_pairs
+from agentflow.constraint.pairs import AddedTokens, PairTable, Parts, encode_pairs, encode_parts, read_pairs
 from agentflow.errors import ConfigurationError
 
 Encoder = Callable[[str], Sequence[int]]
@@ -228,14 +229,45 @@ class Vocabulary:
         if len(missing) < _FEW_LITERALS:
             return
         found = encode_pairs(missing, self._pairs, self._added)
-        if not self._is_pairs_tried:  # the merges may come from a file, and are held against the tokenizer once
+        if self._are_right(missing, found):
+            self._literals.update((text, ids) for text, ids in zip(missing, found, strict=True) if ids is not None)
+
+    def encode_parts(self, text: str, low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]) -> Parts:
+        """Cut parts of a text into their canonical tokens; see `agentflow.constraint.pairs.encode_parts`.
+
+        Raises:
+            ConfigurationError: The vocabulary cannot spell one of them.
+        """
+        if not self._is_pairs_tried:
+            first = zip(low[:_MANY_LITERALS].tolist(), high[:_MANY_LITERALS].tolist(), strict=True)
+            self.encode_ahead([text[a:b] for a, b in first])
+        if self._pairs is None or not self._is_pairs_tried:
+            return self._ask(text, low, high)
+        parts = encode_parts(text, low, high, self._pairs, self._added)
+        strange = np.flatnonzero(parts.size < 0)
+        if len(strange):
+            asked = self._ask(text, low[strange], high[strange])
+            parts.begin[strange], parts.size[strange] = asked.begin + len(parts.tokens), asked.size
+            parts = parts._replace(tokens=np.append(parts.tokens, asked.tokens))
+        return parts
+
+    def _ask(self, text: str, low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]) -> Parts:
+        """Cut parts of a text one by one."""
+        texts = [text[a:b] for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+        ids_of = {part: self.encode(part) for part in dict.fromkeys(texts)}
+        found = [ids_of[part] for part in texts]
+        size = np.fromiter(map(len, found), np.int64, len(found))
+        return Parts(np.cumsum(size) - size, size, np.fromiter(chain.from_iterable(found), np.int64, int(size.sum())))
+
+    def _are_right(self, texts: Sequence[str], found: Sequence[tuple[int, ...] | None]) -> bool:
+        """Hold merges, which may come from a file, against the tokenizer, once; wrong ones are dropped."""
+        if not self._is_pairs_tried:
             self._is_pairs_tried = True
-            tried = zip(missing[:_MANY_LITERALS], found, strict=False)
+            tried = zip(texts[:_MANY_LITERALS], found, strict=False)
             if any(ids is not None and ids != self._encode(text) for text, ids in tried):
                 _log.warning("the merges that were read give other tokens than the tokenizer; it is asked each time")
                 self._pairs = None
-                return
-        self._literals.update((text, ids) for text, ids in zip(missing, found, strict=True) if ids is not None)
+        return self._pairs is not None
 
     def _encode(self, text: str) -> tuple[int, ...] | None:
         if self._encoder is not None:
