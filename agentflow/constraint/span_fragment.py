@@ -31,18 +31,18 @@ def span_fragment(spec: SpanSpec, vocabulary: Vocabulary) -> Fragment:
 
 
 def _pack(states: SpanStates, exits: tuple[Exit, ...]) -> Fragment:
-    source, token, target = (part.astype(np.int32) for part in (states.source, states.symbol, states.target))
-    labels = states.is_end.astype(np.int32)
-    return Fragment(labels, None, (), NO_EDGES, NO_EDGES, NO_EDGES, source, token, target, exits, {})
+    return Fragment(states.labels, None, (), NO_EDGES, NO_EDGES, NO_EDGES, *states.edges, exits, {})
 
 
 def _leave(states: SpanStates, endings: Endings, num_tokens: int) -> Fragment:
     """Make edges of the tokens that end the string and go on."""
-    is_exit = states.symbol >= num_tokens
-    body = states.symbol[is_exit] - num_tokens
+    source, symbol, target = states.edges
+    is_exit = symbol >= num_tokens
+    body = symbol[is_exit] - num_tokens
     part, which = expand_ranges(endings.begin[body], endings.begin[body + 1])
-    source = np.append(states.source[~is_exit], states.source[is_exit][part])
+    source = np.append(source[~is_exit], source[is_exit][part])
     order = np.argsort(source, kind="stable")
-    token = np.append(states.symbol[~is_exit], endings.token[which])[order]
-    target = np.append(states.target[~is_exit], -2 - endings.code[which])[order]
-    return _pack(SpanStates(source[order], token, target, states.is_end), endings.exits)
+    token = np.append(symbol[~is_exit], endings.token[which])
+    target = np.append(target[~is_exit], -2 - endings.code[which])
+    edges = np.stack([source, token, target])[:, order].astype(np.int32)
+    return _pack(SpanStates(edges, states.labels), endings.exits)

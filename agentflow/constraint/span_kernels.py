@@ -26,24 +26,27 @@ def find_place(values: Any, hashes: Any, hashed: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def build_subsets(nodes: Any, edges: Any, states: Any, members: Any, made: Any, values: Any, room: Any) -> Any:  # noqa: C901, PLR0917 - numba compiles functions of positional arrays, loops and all
+def build_subsets(nodes: Any, edges: Any, states: Any, members: Any, made: Any, values: Any, room: Any, last: Any) -> Any:  # noqa: C901, PLR0917, E501 - numba compiles functions of positional arrays, loops and all
     """Make a nondeterministic automaton deterministic, by the subset construction from node 0 on.
 
     Args:
         nodes: ``(N + 1,)`` int64, where the edges of each node begin.
         edges: ``(2, E)`` int64, symbol and target of each edge.
-        states: ``(3, S)`` int64, the first column zero, to be filled: where the nodes of each state begin in `members`,
-            where its edges begin in `made`, and its hash.
+        states: ``(3, S)`` int64, to be filled: where the nodes of each state begin in `members`, where its edges begin
+            in `made`, and its hash.
         members: ``(M,)`` int64, to be filled: the nodes of each state.
         made: ``(2, T)`` int64, to be filled: symbol and target of each edge.
-        values: ``(H,)`` int64 of -1, a power of two and at least twice `S`.
-        room: ``(3, R)`` int64 of zeros, as many as there are symbols, edges and nodes at most.
+        values: ``(H,)`` int64 of -1, a power of two and larger than `S`.
+        room: ``(2, R)`` int64 of any content, as many as there are edges and nodes at most.
+        last: ``(V,)`` int64 of zeros, as many as there are symbols; zeros again in the end.
 
     Returns:
-        The number of states; 0 where there was not room enough.
+        The number of states; 0 where there was not room enough, and `last` is used up.
     """
-    last, link, seen = room[0], room[1], room[2]
+    link, seen = room[0], room[1]
+    seen[: len(nodes)] = 0
     members[0] = 0
+    states[:2, 0] = 0
     states[0, 1] = 1
     num, num_edges, at = 1, 0, 0
     while at < num:
@@ -88,39 +91,86 @@ def build_subsets(nodes: Any, edges: Any, states: Any, members: Any, made: Any, 
 
 
 @njit(cache=True, nogil=True)
-def name_blocks(order: Any, begin: Any, made: Any, blocks: Any, hashes: Any, values: Any) -> None:  # noqa: PLR0917 - as above
+def name_blocks(states: Any, members: Any, made: Any, node_ends: Any, blocks: Any, values: Any) -> None:  # noqa: C901, PLR0917 - as above
     """Find the states of an automaton without cycles from which the same can be read.
 
     Revuz, Minimisation of acyclic deterministic automata in linear time (1992): a state is looked at after all that
     follow it; states with equal rows are one block.
 
     Args:
-        order: ``(S,)`` int64, the states, each after all that follow it.
-        begin: ``(S + 1,)`` int64, where the edges of each state begin.
+        states: ``(3, S + 1)`` int64, as `build_subsets` leaves them; the hashes are overwritten.
+        members: ``(M,)`` int64 nodes of each state; targets have higher ones.
         made: ``(2, E)`` int64, symbol and target of each edge.
-        blocks: ``(S,)`` int64, 1 where a state accepts and else 0; to be filled with the block of each state, -1 where
-            nothing can be read to the end.
-        hashes: ``(S,)`` int64, room for the hash of each block.
-        values: ``(H,)`` int64 of -1, a power of two and at least twice `S`.
+        node_ends: ``(N,)`` bool, whether a node accepts.
+        blocks: ``(2, S)`` int64, to be filled: the block of each state, -1 where nothing can be read to the end; and
+            whether it accepts.
+        values: ``(H,)`` int64 of -1, a power of two and larger than `S`.
     """
-    num = 0
-    for state in order:
-        total = mix(blocks[state], 7)
-        is_alive = blocks[state] == 1
-        blocks[state] = -1
-        for edge in range(begin[state], begin[state + 1]):
-            block = blocks[made[1, edge]]
+    head, link = np.full(len(node_ends), -1, np.int64), np.empty(blocks.shape[1], np.int64)
+    for state in range(blocks.shape[1]):
+        lowest = members[states[0, state]]
+        blocks[1, state] = 0
+        for i in range(states[0, state], states[0, state + 1]):
+            lowest = min(lowest, members[i])
+            blocks[1, state] |= node_ends[members[i]]
+        link[state] = head[lowest]
+        head[lowest] = state
+    num, hashes = 0, states[2]
+    for node in range(len(head) - 1, -1, -1):
+        state = head[node]
+        while state >= 0:
+            total = mix(blocks[1, state], 7)
+            is_alive = blocks[1, state] == 1
+            for edge in range(states[1, state], states[1, state + 1]):
+                block = blocks[0, made[1, edge]]
+                if block >= 0:
+                    total += mix(made[0, edge] + 11, block)
+                    is_alive = True
+            blocks[0, state] = -1
+            if is_alive:
+                hashed = np.int64(mix(total, 3) >> np.uint64(1))
+                place = find_place(values, hashes, hashed)
+                if values[place] < 0:
+                    values[place] = num
+                    hashes[num] = hashed
+                    num += 1
+                blocks[0, state] = values[place]
+            state = link[state]
+
+
+@njit(cache=True, nogil=True)
+def number_blocks(states: Any, made: Any, blocks: Any) -> Any:
+    """Number the blocks by their first states, and give their edges.
+
+    Args:
+        states: ``(3, S + 1)`` int64, as `build_subsets` leaves them.
+        made: ``(2, E)`` int64, symbol and target of each edge.
+        blocks: ``(2, S)`` int64, as `name_blocks` leaves them.
+
+    Returns:
+        ``(3, T)`` int32 source, symbol and target of each edge, by their sources; ``(K,)`` int32 whether a block accepts.
+    """
+    num_states = blocks.shape[1]
+    rank, first = np.full(num_states, -1, np.int32), np.empty(num_states, np.int64)
+    num, num_edges = 0, 0
+    for state in range(num_states):
+        block = blocks[0, state]
+        if state == 0 or (block >= 0 and rank[block] < 0):
+            first[num] = state
+            num_edges += states[1, state + 1] - states[1, state]
             if block >= 0:
-                total += mix(made[0, edge] + 11, block)
-                is_alive = True
-        if is_alive:
-            hashed = np.int64(mix(total, 3) >> np.uint64(1))
-            place = find_place(values, hashes, hashed)
-            if values[place] < 0:
-                values[place] = num
-                hashes[num] = hashed
-                num += 1
-            blocks[state] = values[place]
+                rank[block] = num
+            num += 1
+    edges, labels = np.empty((3, num_edges), np.int32), np.empty(num, np.int32)
+    num_edges = 0
+    for k in range(num):
+        labels[k] = blocks[1, first[k]]
+        for edge in range(states[1, first[k]], states[1, first[k] + 1]):
+            block = blocks[0, made[1, edge]]
+            if block >= 0:
+                edges[0, num_edges], edges[1, num_edges], edges[2, num_edges] = k, made[0, edge], rank[block]
+                num_edges += 1
+    return edges[:, :num_edges], labels
 
 
 @njit(cache=True, nogil=True)

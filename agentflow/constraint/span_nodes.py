@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agentflow.constraint.automaton import BoolArray
+from agentflow.constraint.automaton import BoolArray, IntArray
 from agentflow.constraint.limits import num_states_left, spend
-from agentflow.constraint.span_kernels import build_subsets, name_blocks
+from agentflow.constraint.span_kernels import build_subsets, name_blocks, number_blocks
 from agentflow.constraint.span_text import Places
 
 _LOCAL = local()
@@ -41,32 +41,21 @@ class SpanStates(NamedTuple):
     """The smallest deterministic automaton; state 0 is the start.
 
     Attributes:
-        source: ``(E,)`` state of each edge, ascending.
-        symbol: ``(E,)`` what is read.
-        target: ``(E,)`` next state.
-        is_end: ``(S,)`` bool, whether a state accepts.
+        edges: ``(3, E)`` state of each edge, ascending; what is read; and the next state.
+        labels: ``(S,)`` 1 where a state accepts, else 0.
     """
 
-    source: Places
-    symbol: Places
-    target: Places
-    is_end: BoolArray
+    edges: IntArray
+    labels: IntArray
 
 
 class _Subsets(NamedTuple):
-    """A deterministic automaton.
+    """A deterministic automaton; see `agentflow.constraint.span_kernels.build_subsets`."""
 
-    Attributes:
-        begin: ``(S + 1,)``, where the edges of each state begin.
-        made: ``(2, E)`` symbol and target of each edge.
-        lowest: ``(S,)`` the lowest node of each state; targets have higher ones.
-        is_end: ``(S,)`` bool, whether a state accepts.
-    """
-
-    begin: Places
+    states: Places
+    members: Places
     made: Places
-    lowest: Places
-    is_end: BoolArray
+    num: int
 
 
 def determinise(nodes: SpanNodes) -> SpanStates:
@@ -75,50 +64,28 @@ def determinise(nodes: SpanNodes) -> SpanStates:
     Raises:
         UnsupportedSchemaError: It is larger than the limits in force.
     """
-    subsets = _build_subsets(nodes)
-    num = len(subsets.is_end)
+    states, members, made, num = _build_subsets(nodes)
     spend(num)
-    blocks = subsets.is_end.astype(np.int64)
-    order = np.argsort(-subsets.lowest, kind="stable")
-    name_blocks(order, subsets.begin, subsets.made, blocks, np.zeros(num, np.int64), _hash_table(num))
-    states = np.arange(num)
-    alive = np.flatnonzero(blocks >= 0)[::-1]
-    first = np.zeros(num, np.int64)
-    first[blocks[alive]] = alive  # the last value counts: the first state of the block
-    is_kept = (blocks >= 0) & (first[blocks] == states)
-    is_kept[0] = True
-    rank = (np.cumsum(is_kept) - 1)[first[blocks]]
-    source = np.repeat(states, np.diff(subsets.begin))
-    symbol, target = subsets.made
-    chosen = is_kept[source] & (blocks[target] >= 0)
-    return SpanStates(rank[source[chosen]], symbol[chosen], rank[target[chosen]], subsets.is_end[is_kept])
+    blocks = np.empty((2, num), np.int64)
+    name_blocks(states, members, made, nodes.is_end, blocks, _hash_table(num))
+    return SpanStates(*number_blocks(states, made, blocks))
 
 
 def _build_subsets(nodes: SpanNodes) -> _Subsets:
     num_nodes, num_edges = len(nodes.is_end), nodes.edges.shape[1]
-    symbols, names = np.unique(nodes.edges[0], return_inverse=True)  # few of the vocabulary: little memory is touched
-    edges = np.stack([names, nodes.edges[1]])
-    size = max(num_nodes, num_edges)
-    num, scale = 0, 1
+    num_symbols, size = int(nodes.edges[0].max(initial=0)) + 1, max(num_nodes, num_edges) + 1
+    num, most, scale = 0, num_nodes // 2 + 64, 1
     while num == 0:
-        most = 2 * scale * num_nodes + 64
-        sizes = (3 * most, 4 * scale * (num_nodes + num_edges) + 64, 4 * scale * num_edges + 128, 3 * size)
+        sizes = (3 * most, 4 * scale * (num_nodes + num_edges) + 64, 4 * scale * num_edges + 128, 2 * size)
         states, members, made, room = _scratch(sizes)
-        states, made, room = states.reshape(3, -1), made.reshape(2, -1), room.reshape(3, -1)
-        states[:, 0] = 0
-        room[:] = 0
-        num = build_subsets(nodes.begin, edges, states, members, made, _hash_table(most), room)
-        if num == 0 and most > num_states_left():
-            spend(most)
-        scale *= 4
-    begins = states[0, :num]
-    made = made[:, : states[1, num]]
-    return _Subsets(
-        states[1, : num + 1].copy(),
-        np.stack([symbols[made[0]], made[1]]),
-        np.minimum.reduceat(members[: states[0, num]], begins),
-        np.logical_or.reduceat(nodes.is_end[members[: states[0, num]]], begins),
-    )
+        found = states.reshape(3, -1), members, made.reshape(2, -1)
+        num = build_subsets(nodes.begin, nodes.edges, *found, _hash_table(most), room.reshape(2, -1), _zeros(num_symbols))
+        if num == 0:
+            _LOCAL.zeros = None
+            if most > num_states_left():
+                spend(most)
+        most, scale = 4 * most, 4 * scale
+    return _Subsets(*found, num)
 
 
 def _scratch(sizes: tuple[int, ...]) -> list[Places]:
@@ -132,6 +99,14 @@ def _scratch(sizes: tuple[int, ...]) -> list[Places]:
     return np.split(buffer[:total], np.cumsum(sizes)[:-1])
 
 
+def _zeros(num: int) -> Places:
+    """Give so many zeros, the thread's own: whoever changes them has to leave zeros."""
+    buffer: Places | None = getattr(_LOCAL, "zeros", None)
+    if buffer is None or len(buffer) < num:
+        buffer = _LOCAL.zeros = np.zeros(num, np.int64)
+    return buffer
+
+
 def _hash_table(num: int) -> Places:
     """Make an empty hash table for so many values."""
-    return np.full(1 << (2 * num).bit_length(), -1, np.int64)
+    return np.full(1 << num.bit_length(), -1, np.int64)
