@@ -26,28 +26,50 @@ def find_place(values: Any, hashes: Any, hashed: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def build_subsets(nodes: Any, edges: Any, states: Any, members: Any, made: Any, values: Any, room: Any, last: Any) -> Any:  # noqa: C901, PLR0917, E501 - numba compiles functions of positional arrays, loops and all
-    """Make a nondeterministic automaton deterministic, by the subset construction from node 0 on.
+def name_symbols(symbols: Any, names: Any, known: Any) -> Any:
+    """Number symbols anew, by where they stand first: few of all that there are.
+
+    Args:
+        symbols: ``(E,)`` int64.
+        names: ``(E,)`` int64, to be filled: the number of each one.
+        known: ``(V,)`` int32 of zeros, as many as there are symbols; zeros again in the end.
+
+    Returns:
+        ``(K,)`` int64 symbol of each number.
+    """
+    found, num = np.empty(len(symbols), np.int64), 0
+    for edge in range(len(symbols)):
+        symbol = symbols[edge]
+        if known[symbol] == 0:
+            found[num] = symbol
+            num += 1
+            known[symbol] = num
+        names[edge] = known[symbol] - 1
+    for k in range(num):
+        known[found[k]] = 0
+    return found[:num]
+
+
+@njit(cache=True, nogil=True)
+def build_subsets(nodes: Any, edges: Any, states: Any, members: Any, made: Any, values: Any, room: Any) -> Any:  # noqa: C901, PLR0917, E501 - numba compiles functions of positional arrays, loops and all
+    """Make a nondeterministic automaton deterministic, by the subset construction.
 
     Args:
         nodes: ``(N + 1,)`` int64, where the edges of each node begin.
-        edges: ``(2, E)`` int64, symbol and target of each edge.
+        edges: ``(2, E)`` int64, symbol and target of each edge; few symbols, numbered from 0.
         states: ``(3, S)`` int64, to be filled: where the nodes of each state begin in `members`, where its edges begin
-            in `made`, and its hash.
+            in `made`, and its hash. The first state is there already.
         members: ``(M,)`` int64, to be filled: the nodes of each state.
         made: ``(2, T)`` int64, to be filled: symbol and target of each edge.
         values: ``(H,)`` int64 of -1, a power of two and larger than `S`.
-        room: ``(2, R)`` int64 of any content, as many as there are edges and nodes at most.
-        last: ``(V,)`` int64 of zeros, as many as there are symbols; zeros again in the end.
+        room: ``(3, R)`` int64 of any content, as many as there are nodes, edges and symbols at most.
 
     Returns:
-        The number of states; 0 where there was not room enough, and `last` is used up.
+        The number of states; 0 where there was not room enough.
     """
-    link, seen = room[0], room[1]
-    seen[: len(nodes)] = 0
-    members[0] = 0
-    states[:2, 0] = 0
-    states[0, 1] = 1
+    link, seen, last = room[0], room[1], room[2]
+    seen[:] = 0
+    last[:] = 0
     num, num_edges, at = 1, 0, 0
     while at < num:
         for i in range(states[0, at], states[0, at + 1]):
@@ -139,13 +161,14 @@ def name_blocks(states: Any, members: Any, made: Any, node_ends: Any, blocks: An
 
 
 @njit(cache=True, nogil=True)
-def number_blocks(states: Any, made: Any, blocks: Any) -> Any:
+def number_blocks(states: Any, made: Any, blocks: Any, symbols: Any) -> Any:
     """Number the blocks by their first states, and give their edges.
 
     Args:
         states: ``(3, S + 1)`` int64, as `build_subsets` leaves them.
         made: ``(2, E)`` int64, symbol and target of each edge.
         blocks: ``(2, S)`` int64, as `name_blocks` leaves them.
+        symbols: ``(K,)`` int64, what each number of a symbol means.
 
     Returns:
         ``(3, T)`` int32 source, symbol and target of each edge, by their sources; ``(K,)`` int32 whether a block accepts.
@@ -168,46 +191,6 @@ def number_blocks(states: Any, made: Any, blocks: Any) -> Any:
         for edge in range(states[1, first[k]], states[1, first[k] + 1]):
             block = blocks[0, made[1, edge]]
             if block >= 0:
-                edges[0, num_edges], edges[1, num_edges], edges[2, num_edges] = k, made[0, edge], rank[block]
+                edges[0, num_edges], edges[1, num_edges], edges[2, num_edges] = k, symbols[made[0, edge]], rank[block]
                 num_edges += 1
     return edges[:, :num_edges], labels
-
-
-@njit(cache=True, nogil=True)
-def tokens_along(trie: Any, first: Any, second: Any, data: Any, found: Any) -> Any:
-    """Find the tokens that stand anywhere in a text.
-
-    Args:
-        trie: Byte, depth, skip and token of each node; see `agentflow.constraint.kernels.build_trie`.
-        first: ``(256,)`` int64 node of each byte, -1: none.
-        second: ``(65536,)`` int64 node of each two bytes, -1: none.
-        data: ``(N,)`` int64 bytes of the text, -1 where no token goes on.
-        found: ``(3, F)`` int64, to be filled: where each token begins, the token, and where it ends.
-
-    Returns:
-        How many there are, in the order of their beginnings; -1 where there was not room enough.
-    """
-    byte, _, skip, token = trie
-    num = 0
-    for place in range(len(data)):
-        end = place
-        node = np.int64(-1)
-        while end < len(data) and data[end] >= 0:
-            if end == place:
-                node = first[data[end]]
-            elif end == place + 1:
-                node = second[256 * data[place] + data[end]]
-            else:
-                child, limit = node + 1, np.int64(skip[node])
-                while child < limit and byte[child] < data[end]:
-                    child = np.int64(skip[child])
-                node = child if child < limit and byte[child] == data[end] else np.int64(-1)
-            if node < 0:
-                break
-            end += 1
-            if token[node] >= 0:
-                if num == found.shape[1]:
-                    return -1
-                found[0, num], found[1, num], found[2, num] = place, token[node], end
-                num += 1
-    return num

@@ -16,7 +16,7 @@ import numpy as np
 
 from agentflow.constraint.automaton import BoolArray, IntArray
 from agentflow.constraint.limits import num_states_left, spend
-from agentflow.constraint.span_kernels import build_subsets, name_blocks, number_blocks
+from agentflow.constraint.span_kernels import build_subsets, name_blocks, name_symbols, number_blocks
 from agentflow.constraint.span_text import Places
 
 _LOCAL = local()
@@ -24,14 +24,16 @@ _MOST_KEPT = 1_000_000
 
 
 class SpanNodes(NamedTuple):
-    """A nondeterministic automaton. Node 0 is the start; an edge leads to a node with a larger number.
+    """A nondeterministic automaton. An edge leads to a node with a larger number.
 
     Attributes:
+        first: ``(K,)`` the nodes to start from; nothing ends there.
         begin: ``(N + 1,)``, where the edges of each node begin.
         edges: ``(2, E)`` token of each edge, or what else can be read, and the node behind it.
         is_end: ``(N,)`` bool, whether a node accepts.
     """
 
+    first: Places
     begin: Places
     edges: Places
     is_end: BoolArray
@@ -64,26 +66,29 @@ def determinise(nodes: SpanNodes) -> SpanStates:
     Raises:
         UnsupportedSchemaError: It is larger than the limits in force.
     """
-    states, members, made, num = _build_subsets(nodes)
+    names = np.empty_like(nodes.edges)
+    names[1] = nodes.edges[1]
+    symbols = name_symbols(nodes.edges[0], names[0], _zeros(int(nodes.edges[0].max(initial=0)) + 1))
+    states, members, made, num = _build_subsets(nodes._replace(edges=names))
     spend(num)
     blocks = np.empty((2, num), np.int64)
     name_blocks(states, members, made, nodes.is_end, blocks, _hash_table(num))
-    return SpanStates(*number_blocks(states, made, blocks))
+    return SpanStates(*number_blocks(states, made, blocks, symbols))
 
 
 def _build_subsets(nodes: SpanNodes) -> _Subsets:
     num_nodes, num_edges = len(nodes.is_end), nodes.edges.shape[1]
-    num_symbols, size = int(nodes.edges[0].max(initial=0)) + 1, max(num_nodes, num_edges) + 1
-    num, most, scale = 0, num_nodes // 2 + 64, 1
+    size, num_first = max(num_nodes, num_edges) + 1, len(nodes.first)
+    num, most, scale = 0, num_nodes + 64, 1
     while num == 0:
-        sizes = (3 * most, 4 * scale * (num_nodes + num_edges) + 64, 4 * scale * num_edges + 128, 2 * size)
+        sizes = (3 * most, 4 * scale * (num_nodes + num_edges) + 64, 4 * scale * num_edges + 128, 3 * size)
         states, members, made, room = _scratch(sizes)
         found = states.reshape(3, -1), members, made.reshape(2, -1)
-        num = build_subsets(nodes.begin, nodes.edges, *found, _hash_table(most), room.reshape(2, -1), _zeros(num_symbols))
-        if num == 0:
-            _LOCAL.zeros = None
-            if most > num_states_left():
-                spend(most)
+        found[0][:2, :2] = [[0, num_first], [0, 0]]
+        members[:num_first] = nodes.first
+        num = build_subsets(nodes.begin, nodes.edges, *found, _hash_table(most), room.reshape(3, -1))
+        if num == 0 and most > num_states_left():
+            spend(most)
         most, scale = 4 * most, 4 * scale
     return _Subsets(*found, num)
 
@@ -99,11 +104,11 @@ def _scratch(sizes: tuple[int, ...]) -> list[Places]:
     return np.split(buffer[:total], np.cumsum(sizes)[:-1])
 
 
-def _zeros(num: int) -> Places:
-    """Give so many zeros, the thread's own: whoever changes them has to leave zeros."""
-    buffer: Places | None = getattr(_LOCAL, "zeros", None)
+def _zeros(num: int) -> IntArray:
+    """Give so many zeros or more, the thread's own: whoever changes them has to leave zeros."""
+    buffer: IntArray | None = getattr(_LOCAL, "zeros", None)
     if buffer is None or len(buffer) < num:
-        buffer = _LOCAL.zeros = np.zeros(num, np.int64)
+        buffer = _LOCAL.zeros = np.zeros(2 * num, np.int32)
     return buffer
 
 

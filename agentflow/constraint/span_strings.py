@@ -13,19 +13,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agentflow.constraint.automaton import BoolArray, CharDfa, IntArray
+from agentflow.constraint.automaton import CharDfa
 from agentflow.constraint.fragment import Exit
 from agentflow.constraint.kernels import build_trie
 from agentflow.constraint.lift import exit_tokens
-from agentflow.constraint.limits import spend
-from agentflow.constraint.span_kernels import tokens_along
+from agentflow.constraint.limits import num_states_left, spend
 from agentflow.constraint.span_nodes import SpanNodes
-from agentflow.constraint.span_text import Places, SpanText, expand_ranges
+from agentflow.constraint.span_text import Places, SpanText
+from agentflow.constraint.string_kernels import follow_pieces, tokens_along
 from agentflow.constraint.surface_bytes import Style
 from agentflow.constraint.vocabulary import Trie, Vocabulary
 
 _MOST_EDGES_A_PLACE = 8
 _PLACES_PER_STATE = 64
+_NO_PIECES = np.zeros((3, 0), np.int64)
 
 
 class Endings(NamedTuple):
@@ -68,14 +69,6 @@ class _Bytes(NamedTuple):
     num_chars: Places
 
 
-class _Edges(NamedTuple):
-    """Edges of a product: a node is a place times the states of the set's automaton, and the state."""
-
-    source: Places
-    symbol: Places
-    target: Places
-
-
 def string_nodes(
     text: SpanText, starts: Places, allowed: CharDfa, style: Style, vocabulary: Vocabulary
 ) -> tuple[SpanNodes, Endings | None]:
@@ -91,71 +84,30 @@ def string_nodes(
     spelt = _spell(text, style)
     endings = _endings(vocabulary, style) if style == "json" else None
     pieces = _find(_rooted_trie(vocabulary), spelt.data)
+    ends = _NO_PIECES
     if endings is not None:
         ends = _find(endings.trie, spelt.data)
         ends[1] += len(vocabulary)
-        pieces = np.concatenate([pieces, ends], axis=1)
-        pieces = pieces[:, np.argsort(pieces[0], kind="stable")]
-    is_end = np.zeros(len(spelt.num_chars), bool)
-    is_end[spelt.places[text.ends]] = True
-    accepts = (is_end[:, None] & allowed.accepting).ravel()  # (N * A,)
-    first = spelt.places[starts] * allowed.num_states
-    edges = _walk(spelt, pieces, text.columns(allowed), allowed, first)
-    return _number(edges, first, accepts, len(vocabulary)), endings
+    return _follow(spelt, pieces, ends, text, spelt.places[starts], allowed), endings
 
 
-def _walk(spelt: _Bytes, pieces: Places, columns: IntArray, allowed: CharDfa, first: Places) -> _Edges:
-    """Follow all pieces from the first nodes on."""
-    num_states = allowed.num_states
-    spend(len(spelt.num_chars) * num_states // _PLACES_PER_STATE)
-    begin = np.searchsorted(pieces[0], np.arange(len(spelt.num_chars) + 1))
-    is_seen = np.zeros(len(spelt.num_chars) * num_states, bool)
-    is_seen[first] = True
-    found = []
-    while len(first):
-        spend(len(first))
-        place, state = first // num_states, first % num_states
-        part, piece = expand_ranges(begin[place], begin[place + 1])
-        end = pieces[2, piece]
-        state = _step(allowed, columns, state[part], spelt.num_chars[place[part]], spelt.num_chars[end])
-        alive = state >= 0
-        edges = _Edges(first[part[alive]], pieces[1, piece[alive]], end[alive] * num_states + state[alive])
-        found.append(edges)
-        first = np.unique(edges.target[~is_seen[edges.target]])
-        is_seen[first] = True
-    return _Edges(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
-
-
-def _step(allowed: CharDfa, columns: IntArray, state: Places, low: Places, high: Places) -> Places:
-    """Read the characters from `low` to `high`, each in its state; -1 is dead."""
-    longest = int((high - low).max(initial=0))
-    for i in range(longest):
-        goes_on = np.flatnonzero((low + i < high) & (state >= 0))
-        state[goes_on] = allowed.table[state[goes_on], columns[low[goes_on] + i]]
-    return state
-
-
-def _number(edges: _Edges, first: Places, accepts: BoolArray, num_tokens: int) -> SpanNodes:
-    """Number the nodes: the start, then by their places, and last the one behind all exits."""
-    is_exit = edges.symbol >= num_tokens
-    kept = ~is_exit | accepts[edges.target]
-    source, symbol, target, is_exit = edges.source[kept], edges.symbol[kept], edges.target[kept], is_exit[kept]
-    nodes = np.unique(np.concatenate([first, source, target]))
-    last = len(nodes) + 1
-    is_first = np.zeros(len(accepts), bool)
-    is_first[first] = True
-    source_node = np.searchsorted(nodes, source) + 1
-    target_node = np.where(is_exit, last, np.searchsorted(nodes, target) + 1)
-    begins = np.flatnonzero(is_first[source])
-    sources = np.append(np.zeros(len(begins), np.int64), source_node)
-    order = np.argsort(sources, kind="stable")
-    begin = np.zeros(last + 2, np.int64)
-    np.cumsum(np.bincount(sources, minlength=last + 1), out=begin[1:])
-    return SpanNodes(
-        begin,
-        np.stack([np.append(symbol[begins], symbol)[order], np.append(target_node[begins], target_node)[order]]),
-        np.concatenate([[False], accepts[nodes], [True]]),
-    )
+def _follow(spelt: _Bytes, pieces: Places, endings: Places, text: SpanText, first: Places, allowed: CharDfa) -> SpanNodes:
+    """Follow all pieces from the first places on; see `agentflow.constraint.string_kernels.follow_pieces`."""
+    num_places, num_states, num_left = len(spelt.num_chars), allowed.num_states, num_states_left()
+    spend(num_places * num_states // _PLACES_PER_STATE)
+    places = np.stack([spelt.num_chars, np.zeros(num_places, np.int64)])
+    places[1, spelt.places[text.ends]] = 1
+    automaton = text.columns(allowed), allowed.table, allowed.accepting
+    nodes = np.empty((2, min(num_places * num_states, num_left) + 3), np.int64)
+    num_edges, room = -1, 4 * (pieces.shape[1] + endings.shape[1])
+    while num_edges < 0:
+        numbers, edges = np.zeros((num_places, num_states), np.int32), np.empty((2, room), np.int64)
+        numbers[first, 0] = 1
+        num, num_edges = follow_pieces(pieces, endings, places, *automaton, numbers, nodes, edges)
+        room *= 4
+    spend(num if num >= 0 else num_left + 1)
+    numbered = numbers[first, 0].astype(np.int64)
+    return SpanNodes(numbered, nodes[0, : num + 1], edges[:, :num_edges], nodes[1, :num].astype(bool))
 
 
 def _spell(text: SpanText, style: Style) -> _Bytes:

@@ -17,6 +17,8 @@ from agentflow.constraint.surface_bytes import Style
 from agentflow.constraint.vocabulary import Vocabulary
 from agentflow.constraint.word_kernels import ENDS, STARTS, cut_pieces, link_pieces
 
+_START = np.zeros(1, np.int64)
+
 
 def word_nodes(text: SpanText, style: Style, vocabulary: Vocabulary) -> SpanNodes:
     """Give the automaton of all spans.
@@ -27,7 +29,7 @@ def word_nodes(text: SpanText, style: Style, vocabulary: Vocabulary) -> SpanNode
     spelt = text.spell(style)
     parts = vocabulary.encode_parts(spelt.text, spelt.places[low], spelt.places[high])
     joint_ends = np.append(text.is_end[text.chunks.end], True)
-    nodes = SpanNodes(*link_pieces(np.stack([source, parts.begin, parts.size, target]), parts.tokens, joint_ends))
+    nodes = SpanNodes(_START, *link_pieces(np.stack([source, parts.begin, parts.size, target]), parts.tokens, joint_ends))
     spend(len(nodes.is_end))
     return nodes
 

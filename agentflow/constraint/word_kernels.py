@@ -127,7 +127,7 @@ def link_pieces(pieces: Any, tokens: Any, joint_ends: Any) -> Any:
         joint_ends: ``(J,)`` bool, whether spans may end at each joint; all that end within a chunk end at the last one.
 
     Returns:
-        The fields of `agentflow.constraint.span_nodes.SpanNodes`.
+        `begin`, `edges` and `is_end` of `agentflow.constraint.span_nodes.SpanNodes`; node 0 is the start.
     """
     num_pieces, num_joints = pieces.shape[1], len(joint_ends)
     joint_node, nodes = np.empty(num_joints, np.int64), np.empty((2, num_pieces), np.int64)
