@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from threading import local
 from typing import Any, NamedTuple
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +20,10 @@ from agentflow.constraint.automaton import IntArray
 from agentflow.constraint.pair_kernels import UNUSABLE, merge_parts
 
 _MAX_LENGTH = 200
-_NUM_REMEMBERED = 1 << 13
+_NUM_REMEMBERED = 1 << 14
 _SPACE, _WRITTEN_SPACE = " ", "▁"
 _NUM_CODES = 0x110000
+_LOCAL = local()
 
 
 class PairTable(NamedTuple):
@@ -137,10 +140,18 @@ def encode_parts(
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     ids = table.char_ids[codes].astype(np.int64)
     ids[added.places(text, codes)] = -1
-    memo = np.full((2, _NUM_REMEMBERED), -1, np.int64)
     parts = np.stack([low, high, low, high])
-    tokens = merge_parts(parts, ids, _MAX_LENGTH, table.begin, table.right, table.value, memo)
+    tokens = merge_parts(parts, ids, _MAX_LENGTH, table.begin, table.right, table.value, _memo(table))
     return Parts(parts[2], parts[3], tokens)
+
+
+def _memo(table: PairTable) -> npt.NDArray[np.int64]:
+    """Give the thread's own memory of the pairs that it looked up in a table."""
+    owner = getattr(_LOCAL, "owner", None)
+    if owner is None or owner() is not table.value:
+        _LOCAL.owner, _LOCAL.memo = ref(table.value), np.full((2, _NUM_REMEMBERED), -1, np.int64)
+    memo: npt.NDArray[np.int64] = _LOCAL.memo
+    return memo
 
 
 def encode_pairs(texts: Sequence[str], table: PairTable, added: AddedTokens) -> list[tuple[int, ...] | None]:

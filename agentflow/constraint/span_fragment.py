@@ -6,14 +6,12 @@ it; where only some spans are allowed (a length, a format), in any tokens, like 
 
 from __future__ import annotations
 
-import numpy as np
-
 from agentflow.constraint.fragment import NO_EDGES, Exit, Fragment
 from agentflow.constraint.grounding import SpanSpec
 from agentflow.constraint.span_nodes import SpanStates, determinise
 from agentflow.constraint.span_strings import Endings, string_nodes
-from agentflow.constraint.span_text import expand_ranges
 from agentflow.constraint.span_words import word_nodes
+from agentflow.constraint.string_kernels import spread_endings
 from agentflow.constraint.vocabulary import Vocabulary
 
 
@@ -36,13 +34,5 @@ def _pack(states: SpanStates, exits: tuple[Exit, ...]) -> Fragment:
 
 def _leave(states: SpanStates, endings: Endings, num_tokens: int) -> Fragment:
     """Make edges of the tokens that end the string and go on."""
-    source, symbol, target = states.edges
-    is_exit = symbol >= num_tokens
-    body = symbol[is_exit] - num_tokens
-    part, which = expand_ranges(endings.begin[body], endings.begin[body + 1])
-    source = np.append(source[~is_exit], source[is_exit][part])
-    order = np.argsort(source, kind="stable")
-    token = np.append(symbol[~is_exit], endings.token[which])
-    target = np.append(target[~is_exit], -2 - endings.code[which])
-    edges = np.stack([source, token, target])[:, order].astype(np.int32)
+    edges = spread_endings(states.edges, num_tokens, endings.begin, endings.tokens)
     return _pack(SpanStates(edges, states.labels), endings.exits)

@@ -35,15 +35,13 @@ class Endings(NamedTuple):
     Attributes:
         trie: The parts inside, each with its number.
         begin: ``(K + 1,)``, where the tokens of each part begin.
-        token: ``(T,)`` the tokens.
-        code: ``(T,)`` the exit that each takes.
+        tokens: ``(2, T)`` the tokens, and the exit that each takes.
         exits: The exits.
     """
 
     trie: _RootedTrie
     begin: Places
-    token: Places
-    code: Places
+    tokens: Places
     exits: tuple[Exit, ...]
 
 
@@ -171,4 +169,4 @@ def _make_endings(tokens: list[int], bodies: list[bytes], rests: list[bytes]) ->
     trie = Trie(*build_trie(flat, offsets.astype(np.int64), np.arange(len(ordered)).astype(np.int32)))
     pairs = np.array(list(chain.from_iterable(by_body[body] for body in ordered)), np.int64).reshape(-1, 2)
     begin = np.cumsum([0, *(len(by_body[body]) for body in ordered)])
-    return Endings(_root(trie), begin, pairs[:, 0], pairs[:, 1], tuple(Exit(1, rest) for rest in kinds))
+    return Endings(_root(trie), begin, pairs.T.copy(), tuple(Exit(1, rest) for rest in kinds))

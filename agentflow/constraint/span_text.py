@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from agentflow.constraint.automaton import BoolArray, CharDfa, IntArray
 from agentflow.constraint.limits import check_time, spend
+from agentflow.constraint.string_kernels import find_matches
 from agentflow.constraint.surface_bytes import Style, escape
 
 Places = npt.NDArray[np.int64]
@@ -28,6 +29,7 @@ _OPENERS = "\"'([{<"
 _CLOSERS = "\"')]}>,;:.!?"
 _NEVER_ENDING = ",;:"
 _NUM_ASCII = 128
+_FEW_STARTS = 1024
 
 
 def _kind(char: str) -> int:
@@ -186,18 +188,12 @@ class SpanText:
         """Give the starts of spans that are in a set."""
         if allowed.is_empty:
             return self.starts[:0]
-        columns = np.append(self.columns(allowed), 0)
-        start = at = self.starts
-        state = np.zeros(len(start), np.int64)
-        found = [start[:0]]
-        while len(at):
+        automaton = self.columns(allowed), allowed.table, allowed.accepting
+        found = []
+        for starts in np.split(self.starts, range(_FEW_STARTS, len(self.starts), _FEW_STARTS)):
             check_time()
-            state, at = allowed.table[state, columns[at]], at + 1
-            is_match = (state >= 0) & self.is_end[at] & allowed.accepting[state]
-            found.append(start[is_match])
-            goes_on = (state >= 0) & ~is_match & ~self.is_break[at]
-            start, at, state = start[goes_on], at[goes_on], state[goes_on]
-        return np.sort(np.concatenate(found))
+            found.append(starts[find_matches(starts, np.stack([self.is_break, self.is_end]), *automaton)])
+        return np.concatenate(found)
 
     def matches(self, allowed: CharDfa) -> Iterator[str]:
         """Give the spans that are in a set, one by one and with repetitions."""

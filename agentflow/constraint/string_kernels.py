@@ -13,28 +13,58 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def find_matches(starts: Any, columns: Any, borders: Any, table: Any, accepting: Any, found: Any) -> None:  # noqa: PLR0917 - numba compiles functions of positional arrays
+def find_matches(starts: Any, borders: Any, columns: Any, table: Any, accepting: Any) -> Any:
     """Find the places from which a span can be read that is in a set.
 
     Args:
         starts: ``(K,)`` int64 places.
-        columns: ``(N,)`` int32 column of each character in `table`.
         borders: ``(2, N + 1)`` bool, whether a line ends at a place, and whether spans may end there.
+        columns: ``(N,)`` int32 column of each character in `table`.
         table: ``(A, R)`` int32, next state of the set's automaton, or -1.
         accepting: ``(A,)`` bool.
-        found: ``(K,)`` bool, to be filled.
+
+    Returns:
+        ``(K,)`` bool.
     """
+    found = np.zeros(len(starts), np.bool_)
     for k in range(len(starts)):
         at, state = starts[k], np.int64(0)
-        found[k] = False
-        while not borders[0, at]:
-            state = table[state, columns[at]]
+        while not found[k] and state >= 0 and not borders[0, at]:
+            state = np.int64(table[state, columns[at]])
             at += 1
-            if state < 0:
-                break
-            if accepting[state] and borders[1, at]:
-                found[k] = True
-                break
+            found[k] = state >= 0 and accepting[state] and borders[1, at]
+    return found
+
+
+@njit(cache=True, nogil=True)
+def spread_endings(edges: Any, num_tokens: Any, begin: Any, endings: Any) -> Any:
+    """Write out the tokens that end a span and go on.
+
+    Args:
+        edges: ``(3, E)`` int32 source, symbol and target; symbols beyond the tokens are the numbers of endings.
+        num_tokens: How many tokens there are.
+        begin: ``(K + 1,)`` int64, where the tokens of each ending begin.
+        endings: ``(2, T)`` int64, the tokens, and the exit that each takes.
+
+    Returns:
+        ``(3, E')`` int32 source, token, and target, or -2 - the exit.
+    """
+    num = 0
+    for edge in range(edges.shape[1]):
+        body = edges[1, edge] - num_tokens
+        num += 1 if body < 0 else begin[body + 1] - begin[body]
+    found = np.empty((3, num), np.int32)
+    num = 0
+    for edge in range(edges.shape[1]):
+        body = edges[1, edge] - num_tokens
+        if body < 0:
+            found[:, num] = edges[:, edge]
+            num += 1
+        else:
+            for k in range(begin[body], begin[body + 1]):
+                found[0, num], found[1, num], found[2, num] = edges[0, edge], endings[0, k], -2 - endings[1, k]
+                num += 1
+    return found
 
 
 @njit(cache=True, nogil=True)
