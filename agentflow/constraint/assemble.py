@@ -41,7 +41,7 @@ class ConflictError(Exception):
 
 
 class Label(NamedTuple):
-    """A set of tokens: one of a fragment's sets without some tokens, or (``fragment`` -1) one token."""
+    """A set of tokens: one of a fragment's sets without some tokens."""
 
     fragment: int
     name: int
@@ -57,7 +57,7 @@ class TokenAutomaton(NamedTuple):
         source: ``(E,)`` int32.
         label: ``(E,)`` int32, index into `labels`.
         target: ``(E,)`` int32.
-        labels: The token sets.
+        labels: The token sets; a number is a token.
         fragments: The fragments that labels refer to.
         copy: ``(S,)`` int32, the copy of a fragment that each state stands in, -1: none.
         origin: ``(S,)`` int32, what the state is a copy of: states of one fragment that have one number in it
@@ -69,7 +69,7 @@ class TokenAutomaton(NamedTuple):
     source: IntArray
     label: IntArray
     target: IntArray
-    labels: list[Label]
+    labels: list[Label | int]
     fragments: list[Fragment]
     copy: IntArray
     origin: IntArray
@@ -125,10 +125,9 @@ class _Common:
 
     def __init__(self, ways: Ways) -> None:
         self.ways = ways
-        self.labels: dict[Label, int] = {}
+        self.labels: dict[Label | int, int] = {}
         self.fragments: list[Fragment] = []
         self.wholes: dict[int, tuple[object, IntArray]] = {}  # by fragment, what it is a part of, and its states there
-        self._token_labels: dict[int, int] = {}
         self._fragment_names: dict[int, int] = {}
         self._edge_labels: dict[int, IntArray] = {}
         self._beginnings: dict[Slots, tuple[Slots, int]] = {}
@@ -155,10 +154,7 @@ class _Common:
         return self.labels.setdefault(Label(fragment, cell, without), len(self.labels))
 
     def token_label(self, token: int) -> int:
-        found = self._token_labels.get(token)
-        if found is None:
-            found = self._token_labels[token] = self.label(-1, token)
-        return found
+        return self.labels.setdefault(token, len(self.labels))
 
     def edge_labels(self, fragment: Fragment) -> IntArray:
         """Give the label of each of a fragment's edges, those of cells first."""
@@ -174,7 +170,7 @@ class _Common:
                 if key in fragment.without:
                     labels[edge] = self.label(name, key[1], fragment.without[key])
         tokens, inverse = fragment.token_edges
-        singles = np.array([self.token_label(token) for token in tokens.tolist()], np.int32)[inverse]
+        singles = np.array(list(map(self.token_label, tokens.tolist())), np.int32)[inverse]
         self._edge_labels[id(fragment)] = np.append(labels, singles).astype(np.int32)
         return self._edge_labels[id(fragment)]
 

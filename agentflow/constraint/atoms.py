@@ -45,46 +45,54 @@ class _Joint(NamedTuple):
     parts: tuple[Partition, ...]
 
 
-def make_atoms(labels: Sequence[Label], fragments: Sequence[Fragment], vocabulary: Vocabulary) -> Atoms:
+def make_atoms(labels: Sequence[Label | int], fragments: Sequence[Fragment], vocabulary: Vocabulary) -> Atoms:
     """Find the atoms; tokens named one by one are atoms of their own.
 
     One more label stands at the end, for the tail: the vocabulary's own tail token, or everything.
     """
-    tail = set() if vocabulary.tail_id is None else {vocabulary.tail_id}
-    by_fragment: dict[int, list[int]] = {}
-    for i, label in enumerate(labels):
-        by_fragment.setdefault(label.fragment, []).append(i)
-    alone = by_fragment.pop(_NO_FRAGMENT, [])
-    named = tail.union([labels[i].name for i in alone], *{label.without for label in labels})
-    singles = np.array(sorted(named), np.int64)
-    joint = _join([p for name in sorted(by_fragment) if (p := fragments[name].partition) is not None], vocabulary)
+    sets = {i: label for i, label in enumerate(labels) if isinstance(label, Label)}
+    tokens = np.array([-1 if i in sets else label for i, label in enumerate(labels)], np.int64)  # (C,)
+    alone = np.flatnonzero(tokens >= 0)
+    tail = [] if vocabulary.tail_id is None else [vocabulary.tail_id]
+    named = [*tail, *_NO_TOKENS.union(*(label.without for label in sets.values()))]
+    singles = np.unique(np.append(tokens[alone], np.array(named, np.int64)))
+    used = sorted({label.fragment for label in sets.values()})
+    joint = _join([p for name in used if (p := fragments[name].partition) is not None], vocabulary)
     num_blocks = len(joint.first)
     token_atom = joint.blocks.copy()
     token_atom[singles] = num_blocks + np.arange(len(singles))
     members = np.concatenate([joint.first, singles]).astype(np.int64)  # (K,) a token of each atom
+    by_label = _expand_all(sets, fragments, members, token_atom)
+    by_label[len(labels)] = token_atom[tail] if tail else np.arange(len(members), dtype=np.int32)
+    size = np.ones(len(labels) + 1, np.int64)
+    size[list(by_label)] = [len(atoms) for atoms in by_label.values()]
+    begin = np.append(0, np.cumsum(size))
+    found = np.empty(begin[-1], np.int32)
+    found[begin[alone]] = token_atom[tokens[alone]]
+    for i, atoms in by_label.items():
+        found[begin[i] : begin[i + 1]] = atoms
+    return Atoms(token_atom, len(members), begin, found)
+
+
+_NO_TOKENS: frozenset[int] = frozenset()
+
+
+def _expand_all(
+    sets: dict[int, Label], fragments: Sequence[Fragment], members: npt.NDArray[np.int64], token_atom: IntArray
+) -> dict[int, IntArray]:
+    """Give the atoms of each label that is a set of tokens."""
+    by_fragment: dict[int, list[int]] = {}
+    for i, label in sets.items():
+        by_fragment.setdefault(label.fragment, []).append(i)
     is_out = np.zeros(len(members), bool)
-    by_label: list[IntArray] = [_NONE] * len(labels)
+    by_label: dict[int, IntArray] = {}
     for name, own in by_fragment.items():
-        begin, atoms = _expand(fragments[name], [labels[i].name for i in own], members)
+        begin, atoms = _expand(fragments[name], [sets[i].name for i in own], members)
         for i, low, high in zip(own, begin[:-1].tolist(), begin[1:].tolist(), strict=True):
             by_label[i] = atoms[low:high]
-            if labels[i].without:
-                by_label[i] = _without(by_label[i], token_atom[list(labels[i].without)], is_out)
-    for i, atom in zip(alone, token_atom[[labels[i].name for i in alone]][:, None], strict=True):
-        by_label[i] = atom
-    by_label.append(token_atom[list(tail)] if tail else np.arange(len(members), dtype=np.int32))
-    return Atoms(token_atom, len(members), offsets(by_label), np.concatenate(by_label))
-
-
-_NO_FRAGMENT = -1
-_NONE = np.zeros(0, np.int32)
-
-
-def offsets(lists: Sequence[IntArray]) -> npt.NDArray[np.int64]:
-    """Give where each list begins when they stand one after the other, and where the last one ends."""
-    begin = np.zeros(len(lists) + 1, np.int64)
-    np.cumsum([len(part) for part in lists], out=begin[1:])
-    return begin
+            if sets[i].without:
+                by_label[i] = _without(by_label[i], token_atom[list(sets[i].without)], is_out)
+    return by_label
 
 
 def _expand(

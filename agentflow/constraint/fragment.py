@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agentflow.constraint.automaton import CharDfa, IntArray
+from agentflow.constraint.names import Names, number_symbols
 from agentflow.constraint.surface_bytes import Style
 
 DEAD = -1
@@ -190,9 +191,9 @@ class Fragment:
         return np.unique(self.cells, return_inverse=True)
 
     @cached_property
-    def token_edges(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.intp]]:
+    def token_edges(self) -> Names:
         """The tokens that edges are labelled with, and for each edge the place of its token among them."""
-        return np.unique(self.token, return_inverse=True)
+        return number_symbols(self.token)
 
     @cached_property
     def all_edges(self) -> tuple[IntArray, IntArray]:

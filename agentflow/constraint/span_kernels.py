@@ -26,31 +26,6 @@ def find_place(values: Any, hashes: Any, hashed: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def name_symbols(symbols: Any, names: Any, known: Any) -> Any:
-    """Number symbols anew, by where they stand first: few of all that there are.
-
-    Args:
-        symbols: ``(E,)`` int64.
-        names: ``(E,)`` int64, to be filled: the number of each one.
-        known: ``(V,)`` int32 of zeros, as many as there are symbols; zeros again in the end.
-
-    Returns:
-        ``(K,)`` int64 symbol of each number.
-    """
-    found, num = np.empty(len(symbols), np.int64), 0
-    for edge in range(len(symbols)):
-        symbol = symbols[edge]
-        if known[symbol] == 0:
-            found[num] = symbol
-            num += 1
-            known[symbol] = num
-        names[edge] = known[symbol] - 1
-    for k in range(num):
-        known[found[k]] = 0
-    return found[:num]
-
-
-@njit(cache=True, nogil=True)
 def build_subsets(nodes: Any, edges: Any, states: Any, members: Any, made: Any, values: Any, room: Any) -> Any:  # noqa: C901, PLR0917, E501 - numba compiles functions of positional arrays, loops and all
     """Make a nondeterministic automaton deterministic, by the subset construction.
 

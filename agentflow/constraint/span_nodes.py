@@ -16,7 +16,8 @@ import numpy as np
 
 from agentflow.constraint.automaton import BoolArray, IntArray
 from agentflow.constraint.limits import num_states_left, spend
-from agentflow.constraint.span_kernels import build_subsets, name_blocks, name_symbols, number_blocks
+from agentflow.constraint.names import number_symbols
+from agentflow.constraint.span_kernels import build_subsets, name_blocks, number_blocks
 from agentflow.constraint.span_text import Places
 
 _LOCAL = local()
@@ -66,10 +67,8 @@ def determinise(nodes: SpanNodes) -> SpanStates:
     Raises:
         UnsupportedSchemaError: It is larger than the limits in force.
     """
-    names = np.empty_like(nodes.edges)
-    names[1] = nodes.edges[1]
-    symbols = name_symbols(nodes.edges[0], names[0], _zeros(int(nodes.edges[0].max(initial=0)) + 1))
-    states, members, made, num = _build_subsets(nodes._replace(edges=names))
+    symbols, names = number_symbols(nodes.edges[0])
+    states, members, made, num = _build_subsets(nodes._replace(edges=np.stack([names, nodes.edges[1]])))
     spend(num)
     blocks = np.empty((2, num), np.int64)
     name_blocks(states, members, made, nodes.is_end, blocks, _hash_table(num))
@@ -102,14 +101,6 @@ def _scratch(sizes: tuple[int, ...]) -> list[Places]:
         if total <= _MOST_KEPT:
             _LOCAL.buffer = buffer
     return np.split(buffer[:total], np.cumsum(sizes)[:-1])
-
-
-def _zeros(num: int) -> IntArray:
-    """Give so many zeros or more, the thread's own: whoever changes them has to leave zeros."""
-    buffer: IntArray | None = getattr(_LOCAL, "zeros", None)
-    if buffer is None or len(buffer) < num:
-        buffer = _LOCAL.zeros = np.zeros(2 * num, np.int32)
-    return buffer
 
 
 def _hash_table(num: int) -> Places:
