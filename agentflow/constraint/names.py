@@ -1,6 +1,6 @@
 """Numbering of symbols anew: of the many that there are, such as tokens, those that are used.
 
-    symbols  70 12 70 99      names  0 1 0 2      distinct  70 12 99
+symbols  70 12 70 99      names  0 1 0 2      distinct  70 12 99
 """
 
 # mypy: disable-error-code=untyped-decorator

@@ -38,7 +38,9 @@ def pair_value(begin: Any, rights: Any, values: Any, memo: Any, left: Any, right
 
 
 @njit(cache=True, nogil=True)
-def merge_part(ids: Any, low: Any, high: Any, tokens: Any, room: Any, begin: Any, rights: Any, values: Any, memo: Any) -> Any:  # noqa: C901, PLR0917, E501 - as below
+def merge_part(  # noqa: PLR0917 - as below
+    ids: Any, low: Any, high: Any, tokens: Any, room: Any, begin: Any, rights: Any, values: Any, memo: Any
+) -> Any:
     """Cut one part of a text into tokens; see `merge_parts`.
 
     Args:
@@ -48,7 +50,10 @@ def merge_part(ids: Any, low: Any, high: Any, tokens: Any, room: Any, begin: Any
         tokens: ``(T,)`` int64, to be filled: its tokens.
         room: ``(3, N + 1)`` int64, the value of each two neighbours, and room; the last row to be filled: where each
             of the tokens begins.
-        begin: As there; so are `rights`, `values` and `memo`.
+        begin: As there.
+        rights: As there.
+        values: As there.
+        memo: As there.
 
     Returns:
         The number of tokens; -1 where one is not usable.
@@ -125,12 +130,14 @@ def merge_parts(parts: Any, ids: Any, longest: Any, begin: Any, rights: Any, val
                 continue
             if filled + longest > len(tokens):
                 more = np.empty(2 * len(tokens), np.int64)
-                more[:filled] = tokens[:filled]
+                for k in range(filled):
+                    more[k] = tokens[k]
                 tokens = more
             num = merge_part(ids, low, high, tokens[filled:], room, begin, rights, values, memo)
             parts[3, at] = num
             if num > 0 and at == last:
-                index[merged_low : merged_high + 1] = -1
+                for k in range(merged_low, merged_high + 1):
+                    index[k] = -1
                 merged_low, merged_high = low, high
                 for k in range(num):
                     index[room[2, k]] = filled + k

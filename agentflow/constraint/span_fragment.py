@@ -29,7 +29,8 @@ def span_fragment(spec: SpanSpec, vocabulary: Vocabulary) -> Fragment:
 
 
 def _pack(states: SpanStates, exits: tuple[Exit, ...]) -> Fragment:
-    return Fragment(states.labels, None, (), NO_EDGES, NO_EDGES, NO_EDGES, *states.edges, exits, {})
+    source, token, target = states.edges
+    return Fragment(states.labels, None, (), NO_EDGES, NO_EDGES, NO_EDGES, source, token, target, exits, {})
 
 
 def _leave(states: SpanStates, endings: Endings, num_tokens: int) -> Fragment:

@@ -26,7 +26,7 @@ def find_place(values: Any, hashes: Any, hashed: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def build_subsets(nodes: Any, edges: Any, states: Any, members: Any, made: Any, values: Any, room: Any) -> Any:  # noqa: C901, PLR0917, E501 - numba compiles functions of positional arrays, loops and all
+def build_subsets(nodes: Any, edges: Any, states: Any, members: Any, made: Any, values: Any, room: Any) -> Any:  # noqa: C901, PLR0917 - numba compiles functions of positional arrays, loops and all
     """Make a nondeterministic automaton deterministic, by the subset construction.
 
     Args:
@@ -88,7 +88,7 @@ def build_subsets(nodes: Any, edges: Any, states: Any, members: Any, made: Any, 
 
 
 @njit(cache=True, nogil=True)
-def name_blocks(states: Any, members: Any, made: Any, node_ends: Any, blocks: Any, values: Any) -> None:  # noqa: C901, PLR0917 - as above
+def name_blocks(states: Any, members: Any, made: Any, node_ends: Any, blocks: Any, values: Any) -> None:  # noqa: PLR0917 - as above
     """Find the states of an automaton without cycles from which the same can be read.
 
     Revuz, Minimisation of acyclic deterministic automata in linear time (1992): a state is looked at after all that
@@ -146,7 +146,8 @@ def number_blocks(states: Any, made: Any, blocks: Any, symbols: Any) -> Any:
         symbols: ``(K,)`` int64, what each number of a symbol means.
 
     Returns:
-        ``(3, T)`` int32 source, symbol and target of each edge, by their sources; ``(K,)`` int32 whether a block accepts.
+        ``(3, T)`` int32 source, symbol and target of each edge, by their sources, and ``(K,)`` int32 whether a block
+        accepts.
     """
     num_states = blocks.shape[1]
     rank, first = np.full(num_states, -1, np.int32), np.empty(num_states, np.int64)

@@ -86,10 +86,10 @@ def string_nodes(
     if endings is not None:
         ends = _find(endings.trie, spelt.data)
         ends[1] += len(vocabulary)
-    return _follow(spelt, pieces, ends, text, spelt.places[starts], allowed), endings
+    return _follow(spelt, (pieces, ends), text, spelt.places[starts], allowed), endings
 
 
-def _follow(spelt: _Bytes, pieces: Places, endings: Places, text: SpanText, first: Places, allowed: CharDfa) -> SpanNodes:
+def _follow(spelt: _Bytes, pieces: tuple[Places, Places], text: SpanText, first: Places, allowed: CharDfa) -> SpanNodes:
     """Follow all pieces from the first places on; see `agentflow.constraint.string_kernels.follow_pieces`."""
     num_places, num_states, num_left = len(spelt.num_chars), allowed.num_states, num_states_left()
     spend(num_places * num_states // _PLACES_PER_STATE)
@@ -97,11 +97,11 @@ def _follow(spelt: _Bytes, pieces: Places, endings: Places, text: SpanText, firs
     places[1, spelt.places[text.ends]] = 1
     automaton = text.columns(allowed), allowed.table, allowed.accepting
     nodes = np.empty((2, min(num_places * num_states, num_left) + 3), np.int64)
-    num_edges, room = -1, 4 * (pieces.shape[1] + endings.shape[1])
+    num_edges, room = -1, 4 * sum(found.shape[1] for found in pieces) + 64
     while num_edges < 0:
         numbers, edges = np.zeros((num_places, num_states), np.int32), np.empty((2, room), np.int64)
         numbers[first, 0] = 1
-        num, num_edges = follow_pieces(pieces, endings, places, *automaton, numbers, nodes, edges)
+        num, num_edges = follow_pieces(*pieces, places, *automaton, numbers, nodes, edges)
         room *= 4
     spend(num if num >= 0 else num_left + 1)
     numbered = numbers[first, 0].astype(np.int64)

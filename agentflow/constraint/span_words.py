@@ -15,7 +15,7 @@ from agentflow.constraint.span_nodes import SpanNodes
 from agentflow.constraint.span_text import Places, SpanText
 from agentflow.constraint.surface_bytes import Style
 from agentflow.constraint.vocabulary import Vocabulary
-from agentflow.constraint.word_kernels import ENDS, STARTS, cut_pieces, link_pieces
+from agentflow.constraint.word_kernels import ENDS, STARTS, cut_pieces, link_pieces, number_nodes
 
 _START = np.zeros(1, np.int64)
 
@@ -28,10 +28,14 @@ def word_nodes(text: SpanText, style: Style, vocabulary: Vocabulary) -> SpanNode
     source, low, high, target = _cut(text)
     spelt = text.spell(style)
     parts = vocabulary.encode_parts(spelt.text, spelt.places[low], spelt.places[high])
-    joint_ends = np.append(text.is_end[text.chunks.end], True)
-    nodes = SpanNodes(_START, *link_pieces(np.stack([source, parts.begin, parts.size, target]), parts.tokens, joint_ends))
-    spend(len(nodes.is_end))
-    return nodes
+    pieces = np.stack([source, parts.begin, parts.size, target])
+    joint_node, nodes = np.empty(len(text.chunks.end) + 1, np.int64), np.empty((2, len(low)), np.int64)
+    num = number_nodes(pieces, parts.tokens, joint_node, nodes)
+    spend(num)
+    is_end = np.zeros(num, bool)
+    is_end[joint_node] = np.append(text.is_end[text.chunks.end], True)
+    begin, edges = link_pieces(pieces, parts.tokens, joint_node, nodes, num)
+    return SpanNodes(_START, begin, edges, is_end)
 
 
 def _cut(text: SpanText) -> Places:
@@ -42,4 +46,5 @@ def _cut(text: SpanText) -> Places:
     num, pieces = cut_pieces(np.stack(text.chunks), marks, num_states_left())
     if num > pieces.shape[1]:
         spend(num)
-    return pieces
+    found: Places = pieces
+    return found

@@ -58,7 +58,7 @@ def spread_endings(edges: Any, num_tokens: Any, begin: Any, endings: Any) -> Any
     for edge in range(edges.shape[1]):
         body = edges[1, edge] - num_tokens
         if body < 0:
-            found[:, num] = edges[:, edge]
+            found[0, num], found[1, num], found[2, num] = edges[0, edge], edges[1, edge], edges[2, edge]
             num += 1
         else:
             for k in range(begin[body], begin[body + 1]):
@@ -108,7 +108,17 @@ def tokens_along(trie: Any, first: Any, second: Any, data: Any, found: Any) -> A
 
 
 @njit(cache=True, nogil=True)
-def follow_pieces(pieces: Any, endings: Any, places: Any, columns: Any, table: Any, accepting: Any, numbers: Any, nodes: Any, edges: Any) -> Any:  # noqa: C901, PLR0912, PLR0917, E501 - numba compiles functions of positional arrays, loops and all
+def follow_pieces(  # noqa: C901, PLR0912, PLR0917 - numba compiles functions of positional arrays, loops and all
+    pieces: Any,
+    endings: Any,
+    places: Any,
+    columns: Any,
+    table: Any,
+    accepting: Any,
+    numbers: Any,
+    nodes: Any,
+    edges: Any,
+) -> Any:
     """Read the pieces of a text and the automaton of a set side by side.
 
     A node is a place together with a state of the set's automaton; nodes are numbered by their places.

@@ -208,17 +208,6 @@ class Vocabulary:
             raise ConfigurationError(f"the vocabulary cannot spell {text!r}")
         return ids
 
-    def encode_all(self, texts: Iterable[str]) -> list[tuple[int, ...]]:
-        """Cut many literals into their canonical tokens.
-
-        Raises:
-            ConfigurationError: The vocabulary cannot spell one of them.
-        """
-        texts = list(texts)
-        self.encode_ahead(texts)
-        known, encode = self._literals, self.encode
-        return [known.get(text) or encode(text) for text in texts]
-
     def encode_ahead(self, texts: Sequence[str]) -> None:
         """Cut literals that may be asked for, all at once; those that this does not serve are cut one by one."""
         if self._pairs is None:

@@ -21,7 +21,7 @@ STARTS, ENDS = 1, 2
 
 
 @njit(cache=True, nogil=True)
-def cut_pieces(chunks: Any, marks: Any, most: Any) -> Any:
+def cut_pieces(chunks: Any, marks: Any, most: Any) -> Any:  # noqa: C901 - numba compiles functions of positional arrays, loops and all
     """Cut all spans of a text into pieces: at the end of each chunk.
 
     Args:
@@ -65,12 +65,13 @@ def cut_pieces(chunks: Any, marks: Any, most: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def number_nodes(pieces: Any, tokens: Any, joint_node: Any, nodes: Any) -> Any:  # noqa: C901 - numba compiles functions of positional arrays, loops and all
+def number_nodes(pieces: Any, tokens: Any, joint_node: Any, nodes: Any) -> Any:  # noqa: C901 - as above
     """Number the nodes: those within the pieces before a joint, and then the joint.
 
     Args:
-        pieces: As for `link_pieces`.
-        tokens: As there.
+        pieces: ``(4, P)`` int64 joint before each piece, or `BEFORE`; where its tokens begin, and how many there are;
+            and the joint behind it. The joints ascend but for the last one.
+        tokens: ``(T,)`` int64.
         joint_node: ``(J,)`` int64, to be filled: the node of each joint.
         nodes: ``(2, P)`` int64, to be filled: the first piece with the same tokens to the same joint, and the node
             behind the first token of each piece.
@@ -81,7 +82,10 @@ def number_nodes(pieces: Any, tokens: Any, joint_node: Any, nodes: Any) -> Any: 
     num_pieces, last = pieces.shape[1], len(joint_node) - 1
     low, size, target = pieces[1], pieces[2], pieces[3]
     hashes = np.empty(num_pieces, np.int64)
-    values = np.full(1 << np.int64(np.ceil(np.log2(2 * num_pieces + 2))), -1, np.int64)
+    size_of_table = 2
+    while size_of_table < 2 * num_pieces:
+        size_of_table *= 2
+    values = np.full(size_of_table, -1, np.int64)
     num, joint = 1, 0
     for p in range(num_pieces):
         nodes[0, p] = p
@@ -117,21 +121,21 @@ def number_nodes(pieces: Any, tokens: Any, joint_node: Any, nodes: Any) -> Any: 
 
 
 @njit(cache=True, nogil=True)
-def link_pieces(pieces: Any, tokens: Any, joint_ends: Any) -> Any:
+def link_pieces(pieces: Any, tokens: Any, joint_node: Any, nodes: Any, num: Any) -> Any:
     """Make the automaton of pieces; see `agentflow.constraint.span_words.word_nodes`.
 
     Args:
-        pieces: ``(4, P)`` int64 joint before each piece, or `BEFORE`; where its tokens begin, and how many there are;
-            and the joint behind it. The joints ascend but for the last one.
-        tokens: ``(T,)`` int64.
-        joint_ends: ``(J,)`` bool, whether spans may end at each joint; all that end within a chunk end at the last one.
+        pieces: As for `number_nodes`.
+        tokens: As there.
+        joint_node: As it leaves them.
+        nodes: As well.
+        num: The number of nodes.
 
     Returns:
-        `begin`, `edges` and `is_end` of `agentflow.constraint.span_nodes.SpanNodes`; node 0 is the start.
+        ``(N + 1,)`` int64, where the edges of each node begin, and ``(2, E)`` int64, their tokens and targets; node 0
+        is the start.
     """
-    num_pieces, num_joints = pieces.shape[1], len(joint_ends)
-    joint_node, nodes = np.empty(num_joints, np.int64), np.empty((2, num_pieces), np.int64)
-    num = number_nodes(pieces, tokens, joint_node, nodes)
+    num_pieces = pieces.shape[1]
     begin, filled = np.zeros(num + 1, np.int64), np.zeros(num, np.int64)
     for p in range(num_pieces):
         source = 0 if pieces[0, p] == BEFORE else joint_node[pieces[0, p]]
@@ -152,6 +156,4 @@ def link_pieces(pieces: Any, tokens: Any, joint_ends: Any) -> Any:
             for i in range(1, size):
                 edge = begin[nodes[1, p] + i - 1]
                 edges[0, edge], edges[1, edge] = tokens[low + i], target if i == size - 1 else nodes[1, p] + i
-    is_end = np.zeros(num, np.bool_)
-    is_end[joint_node] = joint_ends
-    return begin, edges, is_end
+    return begin, edges

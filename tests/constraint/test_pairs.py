@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -68,7 +69,28 @@ def test_a_vocabulary_spells_many_texts_as_it_spells_each():
     quick, slow = make_vocabulary(backend), make_vocabulary(backend)
     quick.take_pairs(quick.read_pairs())
     texts = random_texts(300)
-    assert quick.encode_all(texts) == [slow.encode(text) for text in texts]
+    quick.encode_ahead(texts)
+    assert [quick.encode(text) for text in texts] == [slow.encode(text) for text in texts]
+
+
+def all_parts(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where the parts of a text begin and end: those that begin together together, the longest last."""
+    places = [(low, high) for low in range(len(text)) for high in range(low + 1, len(text) + 1)]
+    return tuple(np.array(places, np.int64).T)
+
+
+@pytest.mark.parametrize("is_quick", [True, False], ids=["merges", "asked"])
+def test_parts_of_a_text_are_cut_as_each_alone(is_quick):
+    """Parts are cut within each other's tokens; characters without a token and added tokens among them."""
+    vocabulary, slow = make_vocabulary(make_backend()), make_vocabulary(make_backend())
+    if is_quick:
+        vocabulary.take_pairs(vocabulary.read_pairs())
+    for text in ["abcdab" + "".join(random_texts(12)[i : i + 2]) for i in range(0, 12, 2)]:
+        low, high = all_parts(text)
+        begin, size, tokens = vocabulary.encode_parts(text, low, high)
+        for part, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+            found = tokens[begin[part] : begin[part] + size[part]]
+            assert tuple(found.tolist()) == slow.encode(text[a:b]), text[a:b]
 
 
 def test_merges_of_another_tokenizer_are_dropped():
@@ -77,7 +99,9 @@ def test_merges_of_another_tokenizer_are_dropped():
     table = vocabulary.read_pairs()
     vocabulary.take_pairs(table._replace(value=table.value[::-1].copy()))
     texts = random_texts(300)
-    assert vocabulary.encode_all(texts) == [make_vocabulary(make_backend()).encode(text) for text in texts]
+    vocabulary.encode_ahead(texts)
+    other = make_vocabulary(make_backend())
+    assert [vocabulary.encode(text) for text in texts] == [other.encode(text) for text in texts]
 
 
 @pytest.mark.parametrize("way", ["normalizer", "ignoring", "cutting"])
