@@ -170,7 +170,8 @@ class _Common:
                 if key in fragment.without:
                     labels[edge] = self.label(name, key[1], fragment.without[key])
         tokens, inverse = fragment.token_edges
-        singles = np.array(list(map(self.token_label, tokens.tolist())), np.int32)[inverse]
+        known = self.labels  # for each token as `token_label`: there are thousands
+        singles = np.array([known.setdefault(token, len(known)) for token in tokens.tolist()], np.int32)[inverse]
         self._edge_labels[id(fragment)] = np.append(labels, singles).astype(np.int32)
         return self._edge_labels[id(fragment)]
 

@@ -7,7 +7,7 @@ are kept in the vocabulary's store: most schemas use the same few fragments.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +50,9 @@ def make_atoms(labels: Sequence[Label | int], fragments: Sequence[Fragment], voc
 
     One more label stands at the end, for the tail: the vocabulary's own tail token, or everything.
     """
-    sets = {i: label for i, label in enumerate(labels) if isinstance(label, Label)}
-    tokens = np.array([-1 if i in sets else label for i, label in enumerate(labels)], np.int64)  # (C,)
+    tokens = np.array([label if isinstance(label, int) else -1 for label in labels], np.int64)  # (C,)
     alone = np.flatnonzero(tokens >= 0)
+    sets = {i: cast("Label", labels[i]) for i in np.flatnonzero(tokens < 0).tolist()}
     tail = [] if vocabulary.tail_id is None else [vocabulary.tail_id]
     named = [*tail, *_NO_TOKENS.union(*(label.without for label in sets.values()))]
     singles = np.unique(np.append(tokens[alone], np.array(named, np.int64)))

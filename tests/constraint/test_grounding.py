@@ -118,6 +118,13 @@ def test_long_texts_have_spans_of_any_length(vocabulary):
     assert not takes('"w17"', schema, line, vocabulary=vocabulary)
 
 
+def test_a_long_run_without_spaces_has_too_many_spans(vocabulary):
+    """All parts of a long run of characters were written out before the limit on states was asked, and filled memory."""
+    schema = {"type": "string", "x-grounded": {"words": "any"}}
+    with pytest.raises(UnsupportedSchemaError, match="states"):
+        takes('"ab"', schema, "ab" * 20_000, vocabulary=vocabulary)
+
+
 def test_numbers_are_grounded_too(vocabulary):
     """A declared number stands in the text in digits and keeps its bounds."""
     schema = {"type": "integer", "minimum": 10, "x-grounded": True}
