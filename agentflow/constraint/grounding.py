@@ -24,7 +24,7 @@ from agentflow.constraint.surface_bytes import Style
 from agentflow.errors import ConfigurationError
 
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?![\w])")
-_JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_JSON_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 _ANY_SPAN = Span()
 _CASES: dict[str, Callable[[str], str]] = {"same": str, "lower": str.lower, "upper": str.upper}
 

@@ -119,7 +119,7 @@ def test_long_texts_have_spans_of_any_length(vocabulary):
 
 
 def test_a_long_run_without_spaces_has_too_many_spans(vocabulary):
-    """All parts of a long run of characters were written out before the limit on states was asked, and filled memory."""
+    """All parts of such a run were written out before the limit on states was asked, and filled the memory."""
     schema = {"type": "string", "x-grounded": {"words": "any"}}
     with pytest.raises(UnsupportedSchemaError, match="states"):
         takes('"ab"', schema, "ab" * 20_000, vocabulary=vocabulary)
