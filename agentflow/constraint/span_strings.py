@@ -130,7 +130,7 @@ def _find(trie: _RootedTrie, data: Places) -> Places:
         found = np.empty((3, room), np.int64)
         num = tokens_along(tuple(trie.trie), trie.first, trie.second, data, found)
         room *= 4
-    return found[:, :num]
+    return np.ascontiguousarray(found[:, :num])  # of one layout, even if it is empty: the kernels compile once
 
 
 def _rooted_trie(vocabulary: Vocabulary) -> _RootedTrie:
