@@ -18,11 +18,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from agentflow.constraint.alignment import Edges, LongArray, Nodes
 from agentflow.constraint.automaton import BoolArray, IntArray
 from agentflow.constraint.chain_kernels import forced_tokens, refine
 from agentflow.constraint.compiled import Constraint
 from agentflow.constraint.labels import Labels, make_labels
-from agentflow.constraint.layout import Edges, Layout, LongArray, Nodes, lay_out, narrow
+from agentflow.constraint.layout import Layout, lay_out, narrow
 
 _MIN_EDGES_TO_MERGE = 2_000
 _ROUNDS_PER_CHECK = 8
@@ -87,8 +88,8 @@ class Chain:
             return np.full(num_positions, self.num_states, np.int32)
         return self.num_reached[self._depths(num_positions)]
 
-    def units_reached_within(self, num_positions: int, state: int) -> npt.NDArray[np.int64]:
-        """Give where the units of states, and others, end that matter at each position, ``(L, 2)`` int64."""
+    def groups_reached_within(self, num_positions: int, state: int) -> npt.NDArray[np.int64]:
+        """Give what matters at each position, ``(L, 4)`` int64; see `Layout.reached`."""
         if state != self.block[0]:
             return np.tile(self.layout.reached[-1], (num_positions, 1))
         return self.layout.reached[self._depths(num_positions)]
@@ -136,7 +137,7 @@ def _make_chain(c: Constraint) -> Chain:
         edge_label=narrow(edges.label, num_labels),
         edge_target=narrow(edges.target, len(first)),
         distance=c.distance[first],
-        num_reached=layout.unit_begin[layout.reached[:, 0]].astype(np.int32),
+        num_reached=_num_reached(depth),
         final=int(block[c.final]),
         label_begin=labels.begin.astype(np.uint32),
         label_atoms=narrow(labels.atoms, c.num_atoms),
@@ -147,6 +148,13 @@ def _make_chain(c: Constraint) -> Chain:
         num_parts=labels.num_parts,
         layout=layout,
     )
+
+
+def _num_reached(depth: LongArray) -> IntArray:
+    """Give how many of the first states hold all that are at most 0, 1, ... tokens deep."""
+    last = np.zeros(int(depth.max()) + 1, np.int64)
+    np.maximum.at(last, depth, np.arange(1, len(depth) + 1))
+    return np.maximum.accumulate(last).astype(np.int32)
 
 
 def _edges_of(c: Constraint, edge_label: LongArray, block: LongArray, first: LongArray) -> Edges:

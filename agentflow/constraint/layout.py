@@ -2,13 +2,20 @@
 
 Two things make automata of schemas large, and both repeat themselves. States whose edges are partly the same edges
 share their sum: it becomes a node of its own, which those states reach by an edge that reads no token. And most
-states are copies (any value, any string) that stand in many places: up to eight copies of a state are one *unit*, with
-numbers one after the other, so that one edge of the unit stands for an edge of each of them and eight products are one
-instruction:
+states go on like others (any value, any string): eight of them are one *unit*, with numbers one after the other, so
+that one edge of the unit stands for an edge of each of them and eight products are one instruction:
 
-    unit of 3 copies at 40, 41, 42  --label 7-->  unit at 96      stands for 40 -7-> 96, 41 -7-> 97, 42 -7-> 98
+    unit of 3 states at 40, 41, 42  --label 7-->  unit at 96      stands for 40 -7-> 96, 41 -7-> 97, 42 -7-> 98
 
-Edges that not all copies of a unit have, where they are left, say, stay edges of single nodes.
+Edges that not all nodes of a unit have stay edges of single nodes. What is put together is said in
+`agentflow.constraint.alignment`.
+
+A processor waits for a sum before it adds to it, and guesses when a loop ends. So the edges of four units, or four
+single nodes, stand side by side, filled up with edges that add nothing; and those with as many edges follow each other:
+
+    group of units 0..3      begin[0]     edge of unit 0, of unit 1, of unit 2, of unit 3
+                                          edge of unit 0, nothing,   of unit 2, of unit 3
+                             begin[1]     ...
 """
 
 from __future__ import annotations
@@ -19,71 +26,78 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from agentflow.constraint.alignment import Edges, LongArray, Nodes, align, whole_edges
+from agentflow.constraint.automaton import BoolArray
 from agentflow.constraint.vectors import WIDTH
 
 _MIN_EDGES = 2_000
-_MIN_COPIES = 3
 _NODE_COST = 2
 _DEPTH_STEP = 16
-
-LongArray = npt.NDArray[np.int64]
-
-
-class Edges(NamedTuple):
-    """Edges, in no order; each array is ``(E,)`` int64."""
-
-    source: LongArray
-    label: LongArray
-    target: LongArray
+GROUP = 4
+"""Units, or single nodes, whose edges stand side by side."""
 
 
-class Nodes(NamedTuple):
-    """Nodes: the states, and behind them the shared sums; each array is ``(N,)`` int64.
+class Groups(NamedTuple):
+    """Edges of owners in groups of four.
 
     Attributes:
-        depth: Fewest tokens from the start.
-        copy: The copy of a fragment that the node stands in, -1: none.
-        origin: What it is a copy of; nodes of one fragment that are copies of one thing have one origin.
+        begin: ``(G + 1,)``, where the steps of each group begin.
+        label: ``(steps * 4,)``, the labels of one edge of each owner, and of the next.
+        target: Their targets; those of whole units are the first nodes of these.
     """
 
-    depth: LongArray
-    copy: LongArray
-    origin: LongArray
+    begin: npt.NDArray[Any]
+    label: npt.NDArray[Any]
+    target: npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Key: ``N`` nodes, ``U`` units, ``D`` depths. Units of states come first, each kind roughly in order of depth.
+    """Key: ``S`` states, ``U`` units, ``D`` depths.
+
+    There are 8 U nodes. The first unit is empty. Units of states come before those of sums, each kind roughly in order
+    of depth. States are numbered as their nodes are, without gaps. Labels are those of the edges; the next says that
+    no token is read, and the one behind it adds nothing.
 
     Attributes:
-        unit_begin: ``(U + 1,)``, where the nodes of each unit begin.
-        unit_of: ``(N,)``.
-        lane_row: ``(U + 1,)``, where the edges of each whole unit begin.
-        lane_label: Their labels.
-        lane_target: Targets of their first nodes.
-        row: ``(N + 1,)``, where the other edges of each node begin.
-        edge_label: Their labels; the one behind the last says that no token is read.
-        edge_target: Their targets.
-        num_units: Units of states.
-        reached: ``(D, 2)`` int64, where the units of states, and those of sums, end that can be reached within 0, 1,
-            ... tokens, or a few more.
+        place: ``(S,)`` int64, the node of each state.
+        first_state: The first state of each unit of states, or of the next one that has any.
+        num_units: ``U``.
+        lanes: The edges of whole units; a group has four units.
+        loose: All other edges; a group has four nodes.
+        loose_node: The nodes that have such edges.
+        begin: Where the groups of sums begin, in `lanes` and `loose`.
+        reached: ``(D, 4)`` int64, where the groups of units end, and those of single nodes, of states and of sums, that
+            can be reached within 0, 1, ... tokens, or a few more.
     """
 
-    unit_begin: npt.NDArray[Any]
-    unit_of: npt.NDArray[Any]
-    lane_row: npt.NDArray[Any]
-    lane_label: npt.NDArray[Any]
-    lane_target: npt.NDArray[Any]
-    row: npt.NDArray[Any]
-    edge_label: npt.NDArray[Any]
-    edge_target: npt.NDArray[Any]
+    place: LongArray
+    first_state: npt.NDArray[Any]
     num_units: int
+    lanes: Groups
+    loose: Groups
+    loose_node: npt.NDArray[Any]
+    begin: tuple[int, int]
     reached: LongArray
 
     @property
     def num_nodes(self) -> int:
-        """States and shared sums."""
-        return len(self.unit_of)
+        """States, shared sums and places that are empty."""
+        return WIDTH * self.num_units
+
+
+class _Owners(NamedTuple):
+    """Who has edges: units or nodes, in groups of four; each array is of their number.
+
+    Attributes:
+        number: Which unit, or node, -1: nobody.
+        begin: Where those of sums begin.
+        ends: ``(D, 2)``, where those of states, and of sums, end that are so deep at most.
+    """
+
+    number: LongArray
+    begin: int
+    ends: LongArray
 
 
 def lay_out(edges: Edges, states: Nodes, num_labels: int, *, min_edges: int = _MIN_EDGES) -> tuple[Layout, LongArray]:
@@ -103,62 +117,53 @@ def lay_out(edges: Edges, states: Nodes, num_labels: int, *, min_edges: int = _M
     if is_large:
         edges, nodes = _share(edges, states, num_labels)
     is_shared = np.arange(len(nodes.depth)) >= num_states
-    unit, lane = _group(nodes, is_shared) if is_large else (np.arange(num_states), np.zeros(num_states, np.int64))
-    place = _places(unit, lane)
-    is_lane, is_first = _whole_edges(edges, unit, place, num_labels)
+    unit, lane = align(edges, nodes, is_shared, num_labels, is_large=is_large)
+    is_lane, is_first = whole_edges(edges, unit, lane, num_labels)
     depth = np.full(int(unit.max()) + 1, np.iinfo(np.int64).max)  # of units, rounded down
     np.minimum.at(depth, unit, nodes.depth // _DEPTH_STEP)
     kind = np.zeros(len(depth), bool)
     kind[unit[is_shared]] = True
-    num_lane, num_loose = (np.bincount(unit[edges.source[x]], minlength=len(depth)) for x in (is_first, ~is_lane))
-    order = np.lexsort((num_loose, num_lane, depth, kind))  # loops of one length follow each other
-    rank = np.argsort(order)
-    begin = np.append(0, np.cumsum(np.bincount(unit)[order]))
-    node = begin[rank[unit]] + place
-    unit_of = np.repeat(np.arange(len(order)), np.diff(begin))
-    edges = Edges(node[edges.source], edges.label, node[edges.target])
-    num_units = int(np.count_nonzero(~kind))
+    num_lanes = np.bincount(unit[edges.source[is_first]], minlength=len(depth))
+    num_depths = int(states.depth.max()) // _DEPTH_STEP + 1
+    units = _order(np.arange(len(depth)), kind, depth, num_lanes, num_depths, num_empty=1)
+    rank = np.empty(len(depth), np.int64)
+    rank[units.number[units.number >= 0]] = np.flatnonzero(units.number >= 0)
+    node = WIDTH * rank[unit] + lane
+    limit = max(WIDTH * len(units.number), num_labels + 2)
+    whole, rest = (Edges(node[edges.source[x]], edges.label[x], node[edges.target[x]]) for x in (is_first, ~is_lane))
+    own, num_loose = np.unique(edges.source[~is_lane], return_counts=True)
+    singles = _order(own, kind[unit[own]], depth[unit[own]], num_loose, num_depths)
+    loose_node = np.where(singles.number >= 0, node[singles.number], 0)
+    at = np.zeros(WIDTH * len(units.number), np.int64)
+    at[loose_node] = np.arange(len(loose_node))
     steps = np.arange(int(states.depth.max()) + 1) // _DEPTH_STEP
-    parts = depth[order][:num_units], depth[order][num_units:]
-    reached = np.stack([np.searchsorted(part, steps, side="right") for part in parts], axis=1)
-    reached[:, 1] += num_units
-    lanes, loose = (Edges(*(part[chosen] for part in edges)) for chosen in (is_first, ~is_lane))
-    limit = max(len(unit_of), num_labels + 1)
-    lane_row, lane_label, lane_target = _pack(lanes, unit_of[lanes.source], len(order), limit)
-    row, edge_label, edge_target = _pack(loose, loose.source, len(unit_of), limit)
+    place = np.sort(node[:num_states])
     layout = Layout(
-        unit_begin=begin.astype(np.uint32), unit_of=unit_of.astype(np.uint32), lane_row=lane_row, lane_label=lane_label,
-        lane_target=lane_target, row=row, edge_label=edge_label, edge_target=edge_target, num_units=num_units,
-        reached=reached,
-    )  # fmt: skip
-    return layout, node[:num_states]
+        place=place,
+        first_state=np.searchsorted(place, WIDTH * np.arange(units.begin)).astype(np.uint32),
+        num_units=len(units.number),
+        lanes=_pack(whole, whole.source // WIDTH, len(units.number), num_labels + 1, limit),
+        loose=_pack(rest, at[rest.source], len(loose_node), num_labels + 1, limit),
+        loose_node=narrow(loose_node, limit),
+        begin=(units.begin // GROUP, singles.begin // GROUP),
+        reached=-(-np.hstack([units.ends, singles.ends])[steps] // GROUP),
+    )
+    return layout, np.searchsorted(place, node[:num_states])
 
 
-def _places(unit: LongArray, lane: LongArray) -> LongArray:
-    """Number the nodes of each unit."""
-    order = np.lexsort((lane, unit))
-    size = np.bincount(unit)
-    place = np.empty(len(unit), np.int64)
-    place[order] = np.arange(len(unit)) - np.repeat(np.cumsum(size) - size, size)
-    return place
-
-
-def _whole_edges(
-    edges: Edges, unit: LongArray, place: LongArray, num_labels: int
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Say which edges are a part of an edge of a whole unit, and which of these are the first of it."""
-    size = np.bincount(unit)
-    source, target = unit[edges.source], unit[edges.target]
-    level = np.flatnonzero((place[edges.source] == place[edges.target]) & (size[source] > 1))
-    key = (source[level] * (num_labels + 1) + edges.label[level]) * len(size) + target[level]
-    order = np.argsort(key, kind="stable")
-    at = np.flatnonzero(np.diff(key[order], prepend=-1))
-    num = np.diff(np.append(at, len(key)))
-    by_key = level[order]
-    is_whole = np.repeat(num == size[source[by_key[at]]], num)
-    is_lane = np.zeros(len(source), bool)
-    is_lane[by_key[is_whole]] = True
-    return is_lane, is_lane & (place[edges.source] == 0)
+def _order(
+    number: LongArray, kind: BoolArray, depth: LongArray, num_edges: LongArray, num_depths: int, *, num_empty: int = 0
+) -> _Owners:
+    """Put owners of edges in order of kind, depth and the number of their edges, behind some that are empty."""
+    order = np.lexsort((num_edges, depth, kind))
+    num_first = num_empty + int(np.count_nonzero(~kind))
+    begin, num = -(-num_first // GROUP) * GROUP, len(number) - num_first + num_empty
+    found = np.full(begin + -(-num // GROUP) * GROUP, -1)
+    found[num_empty:num_first] = number[order[: num_first - num_empty]]
+    found[begin : begin + num] = number[order[num_first - num_empty :]]
+    parts = (np.sort(depth[~kind]), num_empty), (np.sort(depth[kind]), begin)
+    ends = [first + np.searchsorted(part, np.arange(num_depths), side="right") for part, first in parts]
+    return _Owners(found, begin, np.stack(ends, axis=1))
 
 
 def _share(edges: Edges, states: Nodes, num_labels: int) -> tuple[Edges, Nodes]:
@@ -203,50 +208,18 @@ def _name(states: Nodes, sources: LongArray, begin: LongArray) -> Nodes:
     )
 
 
-def _group(nodes: Nodes, is_shared: npt.NDArray[np.bool_]) -> tuple[LongArray, LongArray]:
-    """Give the unit of each node, and its place there."""
-    num_nodes = len(nodes.copy)
-    key = -1 - np.arange(num_nodes)
-    lane = np.zeros(num_nodes, np.int64)
-    is_copy = nodes.copy >= 0
-    if is_copy.any():
-        copies, copy = np.unique(nodes.copy[is_copy], return_inverse=True)
-        group, place = _group_copies(nodes, is_copy & ~is_shared, copies)
-        key[is_copy] = group[copy] * (int(nodes.origin.max()) + 1) + nodes.origin[is_copy]
-        lane[is_copy] = place[copy]
-    unit, size = np.unique(key, return_inverse=True, return_counts=True)[1:]
-    is_alone = size[unit] < _MIN_COPIES
-    key[is_alone] = -1 - np.flatnonzero(is_alone)
-    return np.unique(key, return_inverse=True)[1], lane
-
-
-def _group_copies(nodes: Nodes, is_member: npt.NDArray[np.bool_], copies: LongArray) -> tuple[LongArray, LongArray]:
-    """Put copies of one fragment in groups of eight, the largest first, and then by depth."""
-    copy, origin = np.searchsorted(copies, nodes.copy[is_member]), nodes.origin[is_member]
-    low, depth = np.full((2, len(copies)), np.iinfo(np.int64).max)
-    high = np.full(len(copies), -1)
-    np.minimum.at(low, copy, origin)
-    np.maximum.at(high, copy, origin)
-    np.minimum.at(depth, copy, nodes.depth[is_member])
-    size = np.bincount(copy, minlength=len(copies))
-    by_origin = np.argsort(low, kind="stable")  # fragments have ranges of origins that do not overlap
-    is_next = low[by_origin][1:] > np.maximum.accumulate(high[by_origin])[:-1]
-    fragment = np.empty(len(copies), np.int64)
-    fragment[by_origin] = np.cumsum(np.append(False, is_next))
-    order = np.lexsort((depth, -size, fragment))
-    is_first = np.append(True, fragment[order][1:] != fragment[order][:-1])
-    number = np.arange(len(order)) - np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))
-    group, place = np.empty((2, len(copies)), np.int64)
-    group[order] = np.cumsum(number % WIDTH == 0) - 1
-    place[order] = number % WIDTH
-    return group, place
-
-
-def _pack(edges: Edges, owner: LongArray, num_owners: int, limit: int) -> tuple[npt.NDArray[Any], ...]:
-    """Sort edges by whose they are, and say where those of each begin."""
+def _pack(edges: Edges, owner: LongArray, num_owners: int, nothing: int, limit: int) -> Groups:
+    """Put edges side by side; `nothing` is the label of those that fill up."""
     order = np.argsort(owner, kind="stable")
-    begin = np.searchsorted(owner[order], np.arange(num_owners + 1)).astype(np.uint32)
-    return begin, narrow(edges.label[order], limit), narrow(edges.target[order], limit)
+    num = np.bincount(owner, minlength=num_owners)
+    steps = num.reshape(-1, GROUP).max(axis=1)
+    begin = np.append(0, np.cumsum(steps))
+    owner = owner[order]
+    step = begin[owner // GROUP] + np.arange(len(owner)) - (np.cumsum(num) - num)[owner]
+    at = GROUP * step + owner % GROUP
+    label, target = np.full(GROUP * int(begin[-1]), nothing), np.zeros(GROUP * int(begin[-1]), np.int64)
+    label[at], target[at] = edges.label[order], edges.target[order]
+    return Groups(begin.astype(np.uint32), narrow(label, limit), narrow(target, limit))
 
 
 def narrow(values: npt.NDArray[Any], limit: int) -> npt.NDArray[Any]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,6 @@ from agentflow.constraint import trellis_plain as plain
 from agentflow.constraint import trellis_scaled as scaled
 from agentflow.constraint.automaton import IntArray
 from agentflow.constraint.chain import Chain
-from agentflow.constraint.layout import Layout
 from agentflow.constraint.vectors import WIDTH
 from agentflow.errors import ConfigurationError
 
@@ -89,8 +88,8 @@ class PlainMessages:
     start: int
     sums: Sums
     mass: FloatArray  # (L, K) probabilities of the atoms
-    label: FloatArray  # (L, C + 1) probabilities of the labels
-    after: FloatArray  # (L + 1, N + 8)
+    label: FloatArray  # (L, C + 2) probabilities of the labels
+    after: FloatArray  # (L + 1, S + 8)
 
     @property
     def log_partition(self) -> float:
@@ -100,7 +99,7 @@ class PlainMessages:
     def marginals(self, atom_size: npt.NDArray[np.int64]) -> Marginals:
         """Run forward; `atom_size` is ``(K,)``."""
         c = self.chain
-        weight, tail = forward(self.label, c.layout, self.start, self.after, c.final)
+        weight, tail = forward(self.label, c, self.start, self.after)
         by_atom = scatter(weight, c)  # (L, K)
         with np.errstate(divide="ignore"):
             log_weight = np.log(by_atom)  # (L, K)
@@ -112,8 +111,8 @@ class PlainMessages:
         """Draw one path; `uniform` is ``(L, 3)``. Gives atoms, ``(L,)`` int32."""
         c = self.chain
         atoms: IntArray = plain.draw_path(
-            self.label, c.row, c.edge_label, c.edge_target, self.start, self.after, c.label_begin, c.label_atoms,
-            self.mass, uniform,
+            self.label, c.row, c.edge_label, c.edge_target, self.start, self.after, c.label_begin,
+            c.label_atoms, self.mass, uniform,
         )  # fmt: skip
         return atoms
 
@@ -210,12 +209,12 @@ def _run_plain(sums: Sums, chain: Chain, state: int, num_tokens_left: int) -> Pl
         raise ConfigurationError(
             f"the probabilities of a position sum to {most:.3g}", hint="pass logits.log_softmax(-1), not logits"
         )
-    label = gather(mass, chain)  # (L, C + 1)
+    label = gather(mass, chain)  # (L, C + 2)
     with np.errstate(divide="ignore"):
         horizon = Horizon.of(np.log(totals[:, 1]))
     end = horizon.first_guess
     while True:
-        after = _run_to(end, label, chain, state, num_tokens_left)  # (L + 1, N + 8)
+        after = _run_to(end, label, chain, state, num_tokens_left)  # (L + 1, S + 8)
         partition = float(after[0, state])
         log_partition = float(np.log(partition)) - _LOG_SCALE if partition > 0.0 else -np.inf
         if not _is_trusted(partition, sums):
@@ -228,28 +227,27 @@ def _run_plain(sums: Sums, chain: Chain, state: int, num_tokens_left: int) -> Pl
             end = max(end + 1, horizon.at(log_partition + _LOG_LOST))
 
 
-def forward(
-    label: FloatArray, layout: Layout, start: int, after: FloatArray, final: int
-) -> tuple[FloatArray, FloatArray]:
-    """Give what multiplies each label's probability in its marginal, ``(L, C + 1)``, and the tail, ``(L,)``."""
+def forward(label: FloatArray, chain: Chain, start: int, after: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Give what multiplies each label's probability in its marginal, ``(L, C + 2)``, and the tail, ``(L,)``."""
     weight, tail = np.zeros_like(label), np.zeros(len(label))
-    share, active = np.zeros((2, layout.num_nodes)), np.zeros((3, layout.num_nodes), np.uint32)
+    share, active = np.zeros((2, chain.num_states)), np.empty((2, chain.num_states + 1), np.uint32)
     plain.forward(
-        label, *_arrays(layout), layout.unit_of, layout.num_units, start, after, final, weight, tail, share, active,
-        np.zeros(3, np.int64),
+        label, chain.row, chain.edge_label, chain.edge_target, start, after, chain.final, weight,
+        tail, share, active,
     )  # fmt: skip
     return weight, tail
 
 
 def gather(mass: FloatArray, chain: Chain) -> FloatArray:
-    """Sum atoms over labels, ``(L, K)`` to ``(L, C + 1)``; the last column is 1."""
-    label = np.ones((len(mass), len(chain.label_begin)))  # (L, C + 1)
+    """Sum atoms over labels, ``(L, K)`` to ``(L, C + 2)``; the last columns are 1, no token is read, and 0."""
+    label = np.empty((len(mass), len(chain.label_begin) + 1))  # (L, C + 2)
+    label[:, -2], label[:, -1] = 1.0, 0.0
     plain.gather(mass, chain.sum_begin, chain.sum_members, chain.num_parts, _table(chain), label)
     return label
 
 
 def scatter(weight: FloatArray, chain: Chain) -> FloatArray:
-    """Add weights of labels to their atoms, ``(L, C + 1)`` to ``(L, K)``."""
+    """Add weights of labels to their atoms, ``(L, C + 2)`` to ``(L, K)``."""
     total = np.empty((len(weight), len(chain.is_text)))  # (L, K)
     plain.scatter(weight, chain.sum_begin, chain.sum_members, chain.num_parts, _table(chain), total)
     return total
@@ -265,32 +263,38 @@ def _is_trusted(partition: float, sums: Sums) -> bool:
         return False
     if partition > plain.TRUSTED * plain.SCALE:
         return True
+    if sums.log_sum.min() > _LOG_LEAST_MASS:
+        return True
     return bool(np.all((sums.log_sum > _LOG_LEAST_MASS) | np.isneginf(sums.log_sum)))
 
 
 def _run_to(end: int, label: FloatArray, chain: Chain, state: int, num_tokens_left: int) -> FloatArray:
-    """Run backward from position `end`, behind which only the tail counts; ``(L + 1, N + 8)``."""
-    length = len(label)
-    layout = chain.layout
-    after = np.empty((length + 1, layout.num_nodes + WIDTH))  # (L + 1, N + 8)
+    """Run backward from position `end`, behind which only the tail counts; ``(L + 1, S + 8)``."""
+    length, layout = len(label), chain.layout
+    after = np.empty((length + 1, chain.num_states + WIDTH))  # (L + 1, S + 8)
     after[end:] = 0.0  # before that, what can be reached is written, and nothing else is read
     tail = int(chain.edge_label[chain.row[chain.final]])
     after[length, chain.final] = plain.SCALE
-    after[:length, chain.final] = np.cumprod(label[::-1, tail])[::-1] * plain.SCALE
+    after[end:length, chain.final] = np.cumprod(label[end:][::-1, tail])[::-1] * plain.SCALE
     if end == length:
         after[length, : chain.num_states][chain.distance <= num_tokens_left] = plain.SCALE
-    reached = chain.units_reached_within(length, state)
+    rows = _empty_rows(3, layout.num_nodes)  # (3, N)
+    rows[:] = 0.0
+    rows[end & 1, layout.place] = after[end, : chain.num_states]
     plain.backward(
-        label, *_arrays(layout), layout.num_units, reached[:, 0], reached[:, 1], after, end, chain.final, tail
-    )
+        label, *layout.lanes, *layout.loose, layout.loose_node, *layout.begin, layout.first_state,
+        chain.groups_reached_within(length, state), rows[2], rows[:2], after, end, chain.final,
+        layout.place[chain.final], tail,
+    )  # fmt: skip
     return after
 
 
-def _arrays(layout: Layout) -> tuple[npt.NDArray[Any], ...]:
-    return (
-        layout.unit_begin, layout.lane_row, layout.lane_label, layout.lane_target,
-        layout.row, layout.edge_label, layout.edge_target,
-    )  # fmt: skip
+def _empty_rows(num_rows: int, width: int) -> FloatArray:
+    """Make an array whose units of eight numbers do not cross lines of the cache."""
+    values = np.empty(num_rows * width + WIDTH)
+    first = -(values.ctypes.data // values.itemsize) % WIDTH
+    rows: FloatArray = values[first : first + num_rows * width].reshape(num_rows, width)
+    return rows
 
 
 def run_scaled(sums: Sums, chain: Chain, state: int, num_tokens_left: int) -> ScaledMessages:

@@ -1,7 +1,7 @@
 """Compiled inner loops over positions x states in plain doubles: sums, messages, weights, a draw.
 
-Key: ``L`` positions, ``K`` atoms, ``C`` labels, ``S`` states, ``N`` nodes, ``U`` units; states with their edges and
-atoms with their labels are laid out as `agentflow.constraint.layout` and `agentflow.constraint.labels` say.
+Key: ``L`` positions, ``K`` atoms, ``C`` labels, ``S`` states, ``N`` nodes; states with their edges and atoms with
+their labels are laid out as `agentflow.constraint.layout` and `agentflow.constraint.labels` say.
 
 The tokens of a position have probabilities that sum to 1, so whatever leads to a state has probability at most 1, and
 so has what follows it. What follows is written times `SCALE`, one number for all of them: no other scale is carried,
@@ -41,7 +41,7 @@ def gather(mass: Any, begin: Any, members: Any, num_parts: Any, table: Any, labe
         members: ``(N,)``, atoms below ``K``, parts from there.
         num_parts: ``P``.
         table: ``((K + P + C) * BLOCK,)`` float64 zeros, to work with.
-        label: ``(L, C + 1)`` float64, filled in place but for the last column.
+        label: ``(L, C + 2)`` float64, filled in place but for the last two columns.
     """
     num_positions, num_atoms = mass.shape
     num_sums = len(begin) - 1
@@ -70,7 +70,7 @@ def gather(mass: Any, begin: Any, members: Any, num_parts: Any, table: Any, labe
 
 @njit(cache=True, nogil=True)
 def scatter(weight: Any, begin: Any, members: Any, num_parts: Any, table: Any, total: Any) -> None:
-    """Add each label's weight to its atoms: the transpose of `gather`, ``(L, C + 1)`` to `total`, ``(L, K)``."""
+    """Add each label's weight to its atoms: the transpose of `gather`, ``(L, C + 2)`` to `total`, ``(L, K)``."""
     num_positions, num_atoms = total.shape
     num_sums = len(begin) - 1
     for first in range(0, num_positions, BLOCK):
@@ -126,154 +126,162 @@ def entropies(weight: Any, log_weight: Any, mass: Any, mean_log: Any, atom_size:
             found[i] = total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"contract"})
 def _follow(
-    label: Any, unit_begin: Any, lane_row: Any, lane_label: Any, lane_target: Any, row: Any, edge_label: Any,
-    edge_target: Any, first: Any, last: Any, following: Any, here: Any,
+    mass: Any, lane_begin: Any, lane_label: Any, lane_target: Any, first: Any, last: Any, loose_begin: Any,
+    loose_label: Any, loose_target: Any, loose_node: Any, first_loose: Any, last_loose: Any, following: Any,
+    partial: Any, here: Any,
 ) -> None:  # fmt: skip
-    """Fill `here` for the units from `first` to before `last`; what a unit writes too much, the next one corrects."""
-    for u in range(first, last):
-        b = np.int64(unit_begin[u])
-        num = np.int64(unit_begin[u + 1]) - b
-        if num == 1:
-            total = 0.0
-            for j in range(row[b], row[b + 1]):
-                total += label[edge_label[j]] * following[edge_target[j]]
-            here[b] = total if total > FLUSH else 0.0
-            continue
-        totals = splat(0.0)
-        for j in range(lane_row[u], lane_row[u + 1]):
-            totals = add_product(totals, label[lane_label[j]], load(following, np.uintp(lane_target[j])))
-        store(here, np.uintp(b), keep_above(totals, FLUSH))
-        if row[b + num] == row[b]:
-            continue
-        for s in range(b, b + num):
-            total = 0.0
-            for j in range(row[s], row[s + 1]):
-                total += label[edge_label[j]] * following[edge_target[j]]
-            if total > FLUSH:
-                here[s] += total
+    """Fill `here` for the groups of units from `first` to before `last`."""
+    for g in range(np.uintp(first_loose), np.uintp(last_loose)):
+        s0 = s1 = s2 = s3 = 0.0
+        for step in range(np.uintp(loose_begin[g]), np.uintp(loose_begin[g + np.uintp(1)])):
+            e = step * np.uintp(4)
+            s0 += mass[loose_label[e]] * following[loose_target[e]]
+            e += np.uintp(1)
+            s1 += mass[loose_label[e]] * following[loose_target[e]]
+            e += np.uintp(1)
+            s2 += mass[loose_label[e]] * following[loose_target[e]]
+            e += np.uintp(1)
+            s3 += mass[loose_label[e]] * following[loose_target[e]]
+        at = g * np.uintp(4)
+        partial[loose_node[at]] = s0
+        partial[loose_node[at + np.uintp(1)]] = s1
+        partial[loose_node[at + np.uintp(2)]] = s2
+        partial[loose_node[at + np.uintp(3)]] = s3
+    for g in range(np.uintp(first), np.uintp(last)):
+        at = g * np.uintp(32)
+        t0 = load(partial, at)
+        t1 = load(partial, at + np.uintp(8))
+        t2 = load(partial, at + np.uintp(16))
+        t3 = load(partial, at + np.uintp(24))
+        for step in range(np.uintp(lane_begin[g]), np.uintp(lane_begin[g + np.uintp(1)])):
+            e = step * np.uintp(4)
+            t0 = add_product(t0, mass[lane_label[e]], load(following, np.uintp(lane_target[e])))
+            e += np.uintp(1)
+            t1 = add_product(t1, mass[lane_label[e]], load(following, np.uintp(lane_target[e])))
+            e += np.uintp(1)
+            t2 = add_product(t2, mass[lane_label[e]], load(following, np.uintp(lane_target[e])))
+            e += np.uintp(1)
+            t3 = add_product(t3, mass[lane_label[e]], load(following, np.uintp(lane_target[e])))
+        store(here, at, keep_above(t0, FLUSH))
+        store(here, at + np.uintp(8), keep_above(t1, FLUSH))
+        store(here, at + np.uintp(16), keep_above(t2, FLUSH))
+        store(here, at + np.uintp(24), keep_above(t3, FLUSH))
 
 
 @njit(cache=True, nogil=True)
 def backward(
-    label: Any, unit_begin: Any, lane_row: Any, lane_label: Any, lane_target: Any, row: Any, edge_label: Any,
-    edge_target: Any, num_units: Any, num_reached: Any, num_shared: Any, after: Any, horizon: Any, final: Any,
-    tail: Any,
+    label: Any, lane_begin: Any, lane_label: Any, lane_target: Any, loose_begin: Any, loose_label: Any,
+    loose_target: Any, loose_node: Any, begin: Any, begin_loose: Any, first_state: Any, reached: Any, partial: Any,
+    rows: Any, after: Any, horizon: Any, final: Any, final_node: Any, tail: Any,
 ) -> None:  # fmt: skip
     """Sum, for each position and state, over all ways to go on to the end of the canvas, times `SCALE`.
 
     Args:
-        label: ``(L, C + 1)`` float64 probabilities of the labels, and 1.
-        unit_begin: ``(U + 1,)``; this and the following six are arrays of `Layout`.
-        lane_row: ``(U + 1,)``.
-        lane_label: Labels of the edges of whole units.
+        label: ``(L, C + 2)`` float64 probabilities of the labels, 1, and 0.
+        lane_begin: The edges of whole units, in groups of four units; see `Layout`, as for all down to `reached`.
+        lane_label: Their labels.
         lane_target: Their targets.
-        row: ``(N + 1,)``.
-        edge_label: Labels of all other edges.
-        edge_target: Their targets.
-        num_units: Units of states; those of sums that states share come behind them.
-        num_reached: ``(L,)``, where the units of states end that matter at each position.
-        num_shared: ``(L,)``, where the others end.
-        after: ``(L + 1, N + 8)``, from position `horizon` on zeros but for what ends there, the rest undefined but for
-            the column of `final`; filled in place for what can be reached.
+        loose_begin: All other edges, in groups of four nodes.
+        loose_label: Their labels.
+        loose_target: Their targets.
+        loose_node: The nodes that have such edges.
+        begin: The first group of units of sums that states share.
+        begin_loose: The first group of single ones.
+        first_state: The first state of each unit.
+        reached: ``(L, 4)``, where the groups end that matter at each position.
+        partial: ``(N,)`` zeros, to work with: the sums over a node's other edges.
+        rows: ``(2, N)``, to work with: the nodes at even and at odd positions. Zeros but for what ends at `horizon`.
+        after: ``(L + 1, S + 8)``, filled in place before `horizon` for what can be reached.
         horizon: Positions from here on are done.
         final: The absorbing state.
+        final_node: Its node.
         tail: Label of its only edge.
     """
     for i in range(horizon - 1, -1, -1):
-        following = after[i + 1]
-        here = after[i]
-        mass = label[i]
+        following, here = rows[1 - (i & 1)], rows[i & 1]
+        mass, found = label[i], after[i]
         _follow(
-            mass, unit_begin, lane_row, lane_label, lane_target, row, edge_label, edge_target, num_units,
-            num_shared[i], following, following,
+            mass, lane_begin, lane_label, lane_target, begin, reached[i, 1], loose_begin, loose_label, loose_target,
+            loose_node, begin_loose, reached[i, 3], following, partial, following,
         )  # fmt: skip
         _follow(
-            mass, unit_begin, lane_row, lane_label, lane_target, row, edge_label, edge_target, 0, num_reached[i],
-            following, here,
+            mass, lane_begin, lane_label, lane_target, 0, reached[i, 0], loose_begin, loose_label, loose_target,
+            loose_node, 0, reached[i, 2], following, partial, here,
         )  # fmt: skip
-        here[final] = mass[tail] * following[final]
+        here[final_node] = mass[tail] * following[final_node]
+        for u in range(4 * reached[i, 0]):  # what a unit writes too much, the next one corrects
+            store(found, np.uintp(first_state[u]), load(here, np.uintp(8 * u)))
+        found[final] = here[final_node]
 
 
 @njit(cache=True, nogil=True)
 def forward(
-    label: Any, unit_begin: Any, lane_row: Any, lane_label: Any, lane_target: Any, row: Any, edge_label: Any,
-    edge_target: Any, unit_of: Any, num_units: Any, start: Any, after: Any, final: Any, weight: Any, tail: Any,
-    share: Any, active: Any, num_active: Any,
+    label: Any, row: Any, edge_label: Any, edge_target: Any, start: Any, after: Any, final: Any,
+    weight: Any, tail: Any, share: Any, active: Any,
 ) -> None:  # fmt: skip
-    """Run forward as a Markov chain over the states that matter; arguments are those of `backward`.
+    """Run forward as a Markov chain over the states that matter.
 
     With the backward messages at hand each state's posterior probability is known, so nothing needs a scale and
-    states below `UNSEEN` can be left behind; few are left, so they are taken one by one. At each position, states hand
-    on what they have to the labels and to the shared sums, and then the sums hand on theirs.
-
-    Zeros are given to work with: `share` ``(2, N)``, `active` ``(3, N)`` uint32 (states now, states next, shared
-    sums) and `num_active` ``(3,)`` int64. Zeros are filled in place: `weight` ``(L, C + 1)``, what multiplies each
-    label's probability in its marginal, and `tail` ``(L,)``, the posterior probability of `final` before each position.
-    """
-    num_positions = len(label)
-    first_shared = unit_begin[num_units]
-    share[0, start] = 1.0
-    active[0, 0] = start
-    num_active[0] = 1
-    for i in range(num_positions):
-        now, then = i & 1, 1 - (i & 1)
-        tail[i] = share[now, final]
-        here, following, mass, gained = after[i], after[i + 1], label[i], weight[i]
-        share_now, share_then = share[now], share[then]
-        for phase in range(2):
-            which = now if phase == 0 else 2
-            for j in range(num_active[which]):
-                s = active[which, j]
-                scale = share_now[s]
-                share_now[s] = 0.0
-                if phase == 0:
-                    if scale < UNSEEN or here[s] == 0.0:
-                        continue
-                    scale /= here[s]
-                u = unit_of[s]
-                lane = s - unit_begin[u]
-                num_lane = lane_row[u + 1] - lane_row[u]
-                num = num_lane + row[s + 1] - row[s]
-                for k in range(num):
-                    if k < num_lane:
-                        c, t = lane_label[lane_row[u] + k], lane_target[lane_row[u] + k] + lane
-                    else:
-                        e = row[s] + k - num_lane
-                        c, t = edge_label[e], edge_target[e]
-                    if t >= first_shared:
-                        if share_now[t] == 0.0:
-                            active[2, num_active[2]] = t
-                            num_active[2] += 1
-                        share_now[t] += scale
-                        continue
-                    y = scale * following[t]
-                    x = y * mass[c]
-                    if x == 0.0:
-                        continue
-                    gained[c] += y
-                    if share_then[t] == 0.0:
-                        active[then, num_active[then]] = t
-                        num_active[then] += 1
-                    share_then[t] += x
-            num_active[which] = 0
-
-
-@njit(cache=True, nogil=True)
-def draw_path(
-    label: Any, row: Any, edge_label: Any, edge_target: Any, start: Any, after: Any, begin: Any, atoms: Any,
-    mass: Any, uniform: Any,
-) -> Any:  # fmt: skip
-    """Draw one path from the posterior, edge by edge: forward, with the backward messages.
+    states below `UNSEEN` can be left behind; few are left, so they are taken one by one.
 
     Args:
-        label: ``(L, C + 1)``; see `backward`.
+        label: ``(L, C + 2)``; see `backward`.
         row: ``(S + 1,)``, where the edges of each state begin.
         edge_label: ``(E,)``.
         edge_target: ``(E,)``.
         start: State before the first position.
-        after: ``(L + 1, N + 8)``.
+        after: ``(L + 1, S + 8)``.
+        final: The absorbing state.
+        weight: ``(L, C + 2)`` zeros, filled in place: what multiplies each label's probability in its marginal.
+        tail: ``(L,)``, filled in place: the posterior probability of `final` before each position.
+        share: ``(2, S)`` zeros, to work with: the posterior probabilities now and next.
+        active: ``(2, S + 1)`` uint32, to work with: the states that have some.
+    """
+    share[0, start] = 1.0
+    active[0, 0] = start
+    num_active = 1
+    for i in range(len(label)):
+        now, then = share[i & 1], share[1 - (i & 1)]
+        active_now, active_then = active[i & 1], active[1 - (i & 1)]
+        here, following, mass, gained = after[i], after[i + 1], label[i], weight[i]
+        tail[i] = now[final]
+        num_next = 0
+        for j in range(num_active):
+            s = active_now[j]
+            scale = now[s]
+            now[s] = 0.0
+            if scale < UNSEEN or here[s] == 0.0:
+                continue
+            scale /= here[s]
+            for e in range(row[s], row[s + np.uint64(1)]):
+                t, c = edge_target[e], edge_label[e]
+                y = scale * following[t]
+                x = y * mass[c]
+                if x == 0.0:
+                    continue
+                gained[c] += y
+                active_then[num_next] = t  # stays if the state is new; a branch would often be foreseen wrongly
+                num_next += int(then[t] == 0.0)
+                then[t] += x
+        num_active = num_next
+
+
+@njit(cache=True, nogil=True)
+def draw_path(
+    label: Any, row: Any, edge_label: Any, edge_target: Any, start: Any, after: Any, begin: Any,
+    atoms: Any, mass: Any, uniform: Any,
+) -> Any:  # fmt: skip
+    """Draw one path from the posterior, edge by edge: forward, with the backward messages.
+
+    Args:
+        label: ``(L, C + 2)``; see `backward`.
+        row: ``(S + 1,)``, where the edges of each state begin.
+        edge_label: ``(E,)``.
+        edge_target: ``(E,)``.
+        start: State before the first position.
+        after: ``(L + 1, S + 8)``.
         begin: ``(C + 1,)``, where the atoms of each label begin.
         atoms: ``(N,)``.
         mass: ``(L, K)``.

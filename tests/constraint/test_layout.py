@@ -7,10 +7,11 @@ import pytest
 
 from agentflow.constraint import compile_constraint, json_grammar
 from agentflow.constraint import trellis_plain as plain
+from agentflow.constraint.alignment import Edges, Nodes
 from agentflow.constraint.chain import chain_of
 from agentflow.constraint.labels import make_labels
-from agentflow.constraint.layout import Edges, Nodes, lay_out
-from agentflow.constraint.messages import PlainMessages, Sums, forward, run_backward, run_scaled
+from agentflow.constraint.layout import GROUP, lay_out
+from agentflow.constraint.messages import PlainMessages, Sums, run_backward, run_scaled
 
 NUM_LABELS = 14
 TAIL = NUM_LABELS - 1
@@ -53,8 +54,8 @@ def test_laid_out_sums_equal_the_plain_recursion(seed):
     """Backward and forward sums over units and shared sums are those over the edges, from any state, for any end."""
     edges, states, final = random_chain(seed)
     layout, rank = lay_out(edges, states, NUM_LABELS, min_edges=0)
-    assert len(layout.lane_label) > 10
-    assert layout.num_nodes > len(rank)
+    assert np.count_nonzero(layout.lanes.label < NUM_LABELS) > 10
+    assert layout.begin[0] < layout.num_units // GROUP  # there are shared sums
     rng = np.random.default_rng(seed)
     length, start = 7, int(rng.integers(final))
     label = rng.random((length, NUM_LABELS)) / 8
@@ -67,20 +68,25 @@ def test_laid_out_sums_equal_the_plain_recursion(seed):
         np.add.at(matrices[i], (edges.source, edges.target), label[i, edges.label])
     for i in range(length - 1, -1, -1):
         expected[i] = matrices[i] @ expected[i + 1]
-    label = np.append(label, np.ones((length, 1)), axis=1)
-    after = np.full((length + 1, layout.num_nodes + 8), np.nan)
+    label = np.hstack([label, np.ones((length, 1)), np.zeros((length, 1))])
+    after = np.full((length + 1, final + 9), np.nan)
     after[length] = 0.0
     after[length, rank[can_end]] = 1.0
-    arrays = (
-        layout.unit_begin, layout.lane_row, layout.lane_label, layout.lane_target,
-        layout.row, layout.edge_label, layout.edge_target,
-    )  # fmt: skip
-    everything = np.tile(layout.reached[-1], (length, 1))
+    rows = np.zeros((2, layout.num_nodes))
+    rows[length % 2, layout.place] = after[length, : final + 1]
     plain.backward(
-        label, *arrays, layout.num_units, everything[:, 0], everything[:, 1], after, length, rank[final], TAIL
-    )
+        label, *layout.lanes, *layout.loose, layout.loose_node, *layout.begin, layout.first_state,
+        np.tile(layout.reached[-1], (length, 1)), np.zeros(layout.num_nodes), rows, after, length, rank[final],
+        layout.place[rank[final]], TAIL,
+    )  # fmt: skip
     assert np.allclose(after[:, rank], expected, rtol=1e-12, atol=0)
-    weight, tail = forward(label, layout, int(rank[start]), after, int(rank[final]))
+    weight, tail = np.zeros_like(label), np.zeros(length)
+    order = np.argsort(rank[edges.source], kind="stable")
+    row = np.searchsorted(rank[edges.source][order], np.arange(final + 2)).astype(np.uint32)
+    plain.forward(
+        label, row, edges.label[order], rank[edges.target][order], rank[start], after, rank[final], weight, tail,
+        np.zeros((2, final + 1)), np.zeros((2, final + 2), np.uint32),
+    )  # fmt: skip
     before = np.zeros(final + 1)
     before[start] = 1.0 / expected[0, start]
     for i in range(length):
@@ -92,12 +98,14 @@ def test_laid_out_sums_equal_the_plain_recursion(seed):
 
 
 def test_a_small_chain_is_left_as_it_is():
-    """Below the threshold there are no units and no shared sums, and every edge stays."""
+    """Below the threshold there are no shared sums, and every edge stays or is one of a unit's."""
     edges, states, final = random_chain(0)
     layout, rank = lay_out(edges, states, NUM_LABELS)
-    assert len(layout.lane_label) == 0
-    assert layout.num_nodes == len(rank) == final + 1
-    assert len(layout.edge_label) == len(edges.label)
+    assert sorted(rank) == list(range(final + 1))
+    assert layout.begin == (layout.num_units // GROUP, len(layout.loose_node) // GROUP)
+    num_whole = np.count_nonzero(layout.lanes.label < NUM_LABELS)
+    num_loose = np.count_nonzero(layout.loose.label < NUM_LABELS)
+    assert num_loose + 8 * num_whole >= len(edges.label) >= num_loose
 
 
 @pytest.mark.parametrize("left", [0, 30])
@@ -106,9 +114,11 @@ def test_a_schema_with_several_free_values_is_summed_side_by_side(vocabulary, le
     schema = {"type": "object", "properties": {"a": {}, "b": {}, "c": {}}, "required": ["a", "b", "c"]}
     c = compile_constraint(json_grammar(schema, is_strict=True), vocabulary)
     chain = chain_of(c)
-    num_stood_for = len(chain.layout.edge_label) + 2 * len(chain.layout.lane_label)
-    assert len(chain.layout.lane_label) > 500
-    assert num_stood_for < len(chain.edge_label)
+    num_labels = len(chain.label_begin) - 1
+    num_whole = np.count_nonzero(chain.layout.lanes.label < num_labels)
+    num_loose = np.count_nonzero(chain.layout.loose.label <= num_labels)
+    assert num_whole > 500
+    assert num_loose + 2 * num_whole < len(chain.edge_label)
     rng = np.random.default_rng(left)
     log_sum = np.where(c.atom_size > 0, rng.normal(0.0, 3.0, (40, c.num_atoms)), -np.inf)
     log_sum -= np.log(np.exp(log_sum).sum(axis=1, keepdims=True))
