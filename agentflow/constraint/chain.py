@@ -54,6 +54,8 @@ class Chain:
         sum_members: Atoms and parts.
         num_parts: ``P``.
         layout: How the sums over states are laid out.
+        node_row: ``(nodes of states + 1,)`` uint32, where the edges of the state at each node begin.
+        node_target: ``(E,)`` unsigned, the node of each target.
     """
 
     block: IntArray
@@ -71,6 +73,8 @@ class Chain:
     sum_members: UnsignedArray
     num_parts: int
     layout: Layout
+    node_row: npt.NDArray[np.uint32]
+    node_target: UnsignedArray
 
     @property
     def num_states(self) -> int:
@@ -130,10 +134,11 @@ def _make_chain(c: Constraint) -> Chain:
     order = np.argsort(rank)
     first, depth = first[order], depth[order]
     edges = _edges_of(c, edge_label, block, first)
+    row = np.append(0, np.cumsum(np.diff(c.row)[first])).astype(np.uint32)
     is_before_end = (c.edge_target != c.final) & (c.edge_source != c.final)
     return Chain(
         block=block.astype(np.int32),
-        row=np.append(0, np.cumsum(np.diff(c.row)[first])).astype(np.uint32),
+        row=row,
         edge_label=narrow(edges.label, num_labels),
         edge_target=narrow(edges.target, len(first)),
         distance=c.distance[first],
@@ -147,6 +152,8 @@ def _make_chain(c: Constraint) -> Chain:
         sum_members=narrow(labels.sum_members, c.num_atoms + labels.num_parts),
         num_parts=labels.num_parts,
         layout=layout,
+        node_row=row[np.searchsorted(layout.place, np.arange(layout.num_state_nodes + 1))],
+        node_target=narrow(layout.place[edges.target], layout.num_nodes),
     )
 
 

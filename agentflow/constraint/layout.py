@@ -61,7 +61,6 @@ class Layout:
 
     Attributes:
         place: ``(S,)`` int64, the node of each state.
-        first_state: The first state of each unit of states, or of the next one that has any.
         num_units: ``U``.
         lanes: The edges of whole units; a group has four units.
         loose: All other edges; a group has four nodes.
@@ -72,7 +71,6 @@ class Layout:
     """
 
     place: LongArray
-    first_state: npt.NDArray[Any]
     num_units: int
     lanes: Groups
     loose: Groups
@@ -84,6 +82,11 @@ class Layout:
     def num_nodes(self) -> int:
         """States, shared sums and places that are empty."""
         return WIDTH * self.num_units
+
+    @property
+    def num_state_nodes(self) -> int:
+        """States, and places that are empty between them; sums come behind them."""
+        return WIDTH * GROUP * self.begin[0]
 
 
 class _Owners(NamedTuple):
@@ -140,7 +143,6 @@ def lay_out(edges: Edges, states: Nodes, num_labels: int, *, min_edges: int = _M
     place = np.sort(node[:num_states])
     layout = Layout(
         place=place,
-        first_state=np.searchsorted(place, WIDTH * np.arange(units.begin)).astype(np.uint32),
         num_units=len(units.number),
         lanes=_pack(whole, whole.source // WIDTH, len(units.number), num_labels + 1, limit),
         loose=_pack(rest, at[rest.source], len(loose_node), num_labels + 1, limit),

@@ -89,12 +89,12 @@ class PlainMessages:
     sums: Sums
     mass: FloatArray  # (L, K) probabilities of the atoms
     label: FloatArray  # (L, C + 2) probabilities of the labels
-    after: FloatArray  # (L + 1, S + 8)
+    after: FloatArray  # (L + 1, M) by node
 
     @property
     def log_partition(self) -> float:
         """Log of the probability of the language."""
-        return float(np.log(self.after[0, self.start])) - _LOG_SCALE
+        return float(np.log(self.after[0, self.chain.layout.place[self.start]])) - _LOG_SCALE
 
     def marginals(self, atom_size: npt.NDArray[np.int64]) -> Marginals:
         """Run forward; `atom_size` is ``(K,)``."""
@@ -111,7 +111,7 @@ class PlainMessages:
         """Draw one path; `uniform` is ``(L, 3)``. Gives atoms, ``(L,)`` int32."""
         c = self.chain
         atoms: IntArray = plain.draw_path(
-            self.label, c.row, c.edge_label, c.edge_target, self.start, self.after, c.label_begin,
+            self.label, c.node_row, c.edge_label, c.node_target, c.layout.place[self.start], self.after, c.label_begin,
             c.label_atoms, self.mass, uniform,
         )  # fmt: skip
         return atoms
@@ -214,8 +214,8 @@ def _run_plain(sums: Sums, chain: Chain, state: int, num_tokens_left: int) -> Pl
         horizon = Horizon.of(np.log(totals[:, 1]))
     end = horizon.first_guess
     while True:
-        after = _run_to(end, label, chain, state, num_tokens_left)  # (L + 1, S + 8)
-        partition = float(after[0, state])
+        after = _run_to(end, label, chain, state, num_tokens_left)  # (L + 1, M)
+        partition = float(after[0, chain.layout.place[state]])
         log_partition = float(np.log(partition)) - _LOG_SCALE if partition > 0.0 else -np.inf
         if not _is_trusted(partition, sums):
             if end == len(label):
@@ -230,9 +230,10 @@ def _run_plain(sums: Sums, chain: Chain, state: int, num_tokens_left: int) -> Pl
 def forward(label: FloatArray, chain: Chain, start: int, after: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Give what multiplies each label's probability in its marginal, ``(L, C + 2)``, and the tail, ``(L,)``."""
     weight, tail = np.zeros_like(label), np.zeros(len(label))
-    share, active = np.zeros((2, chain.num_states)), np.empty((2, chain.num_states + 1), np.uint32)
+    share, active = np.zeros((2, after.shape[1])), np.empty((2, after.shape[1] + 1), np.uint32)
+    place = chain.layout.place
     plain.forward(
-        label, chain.row, chain.edge_label, chain.edge_target, start, after, chain.final, weight,
+        label, chain.node_row, chain.edge_label, chain.node_target, place[start], after, place[chain.final], weight,
         tail, share, active,
     )  # fmt: skip
     return weight, tail
@@ -269,27 +270,26 @@ def _is_trusted(partition: float, sums: Sums) -> bool:
 
 
 def _run_to(end: int, label: FloatArray, chain: Chain, state: int, num_tokens_left: int) -> FloatArray:
-    """Run backward from position `end`, behind which only the tail counts; ``(L + 1, S + 8)``."""
+    """Run backward from position `end`, behind which only the tail counts; ``(L + 1, M)``."""
     length, layout = len(label), chain.layout
-    after = np.empty((length + 1, chain.num_states + WIDTH))  # (L + 1, S + 8)
+    after = empty_rows(length + 1, layout.num_state_nodes)  # (L + 1, M)
     after[end:] = 0.0  # before that, what can be reached is written, and nothing else is read
-    tail = int(chain.edge_label[chain.row[chain.final]])
-    after[length, chain.final] = plain.SCALE
-    after[end:length, chain.final] = np.cumprod(label[end:][::-1, tail])[::-1] * plain.SCALE
+    tail, final = int(chain.edge_label[chain.row[chain.final]]), int(layout.place[chain.final])
+    after[length, final] = plain.SCALE
+    after[end:length, final] = np.cumprod(label[end:][::-1, tail])[::-1] * plain.SCALE
     if end == length:
-        after[length, : chain.num_states][chain.distance <= num_tokens_left] = plain.SCALE
-    rows = _empty_rows(3, layout.num_nodes)  # (3, N)
+        after[length, layout.place[chain.distance <= num_tokens_left]] = plain.SCALE
+    rows = empty_rows(3, layout.num_nodes)  # (3, N)
     rows[:] = 0.0
-    rows[end & 1, layout.place] = after[end, : chain.num_states]
+    rows[end & 1, : layout.num_state_nodes] = after[end]
     plain.backward(
-        label, *layout.lanes, *layout.loose, layout.loose_node, *layout.begin, layout.first_state,
-        chain.groups_reached_within(length, state), rows[2], rows[:2], after, end, chain.final,
-        layout.place[chain.final], tail,
+        label, *layout.lanes, *layout.loose, layout.loose_node, *layout.begin,
+        chain.groups_reached_within(length, state), rows[2], rows[:2], after, end, final, tail,
     )  # fmt: skip
     return after
 
 
-def _empty_rows(num_rows: int, width: int) -> FloatArray:
+def empty_rows(num_rows: int, width: int) -> FloatArray:
     """Make an array whose units of eight numbers do not cross lines of the cache."""
     values = np.empty(num_rows * width + WIDTH)
     first = -(values.ctypes.data // values.itemsize) % WIDTH

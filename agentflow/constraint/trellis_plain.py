@@ -1,7 +1,8 @@
 """Compiled inner loops over positions x states in plain doubles: sums, messages, weights, a draw.
 
-Key: ``L`` positions, ``K`` atoms, ``C`` labels, ``S`` states, ``N`` nodes; states with their edges and atoms with
-their labels are laid out as `agentflow.constraint.layout` and `agentflow.constraint.labels` say.
+Key: ``L`` positions, ``K`` atoms, ``C`` labels, ``S`` states, ``N`` nodes, ``M`` of them for states; states
+with their edges are laid out as `agentflow.constraint.layout` says, atoms with their labels as
+`agentflow.constraint.labels` does.
 
 The tokens of a position have probabilities that sum to 1, so whatever leads to a state has probability at most 1, and
 so has what follows it. What follows is written times `SCALE`, one number for all of them: no other scale is carried,
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from agentflow.constraint.vectors import add_product, keep_above, load, splat, store
+from agentflow.constraint.vectors import add_product, keep_above, load, splat, store, stream
 
 SCALE = 2.0**900
 FLUSH = 1e-290
@@ -130,9 +131,9 @@ def entropies(weight: Any, log_weight: Any, mass: Any, mean_log: Any, atom_size:
 def _follow(
     mass: Any, lane_begin: Any, lane_label: Any, lane_target: Any, first: Any, last: Any, loose_begin: Any,
     loose_label: Any, loose_target: Any, loose_node: Any, first_loose: Any, last_loose: Any, following: Any,
-    partial: Any, here: Any,
+    partial: Any, here: Any, is_kept: Any, kept: Any,
 ) -> None:  # fmt: skip
-    """Fill `here` for the groups of units from `first` to before `last`."""
+    """Fill `here` for the groups of units from `first` to before `last`, and `kept` if that is asked for."""
     for g in range(np.uintp(first_loose), np.uintp(last_loose)):
         s0 = s1 = s2 = s3 = 0.0
         for step in range(np.uintp(loose_begin[g]), np.uintp(loose_begin[g + np.uintp(1)])):
@@ -164,17 +165,23 @@ def _follow(
             t2 = add_product(t2, mass[lane_label[e]], load(following, np.uintp(lane_target[e])))
             e += np.uintp(1)
             t3 = add_product(t3, mass[lane_label[e]], load(following, np.uintp(lane_target[e])))
-        store(here, at, keep_above(t0, FLUSH))
-        store(here, at + np.uintp(8), keep_above(t1, FLUSH))
-        store(here, at + np.uintp(16), keep_above(t2, FLUSH))
-        store(here, at + np.uintp(24), keep_above(t3, FLUSH))
+        t0, t1, t2, t3 = keep_above(t0, FLUSH), keep_above(t1, FLUSH), keep_above(t2, FLUSH), keep_above(t3, FLUSH)
+        store(here, at, t0)
+        store(here, at + np.uintp(8), t1)
+        store(here, at + np.uintp(16), t2)
+        store(here, at + np.uintp(24), t3)
+        if is_kept:
+            stream(kept, at, t0)
+            stream(kept, at + np.uintp(8), t1)
+            stream(kept, at + np.uintp(16), t2)
+            stream(kept, at + np.uintp(24), t3)
 
 
 @njit(cache=True, nogil=True)
 def backward(
     label: Any, lane_begin: Any, lane_label: Any, lane_target: Any, loose_begin: Any, loose_label: Any,
-    loose_target: Any, loose_node: Any, begin: Any, begin_loose: Any, first_state: Any, reached: Any, partial: Any,
-    rows: Any, after: Any, horizon: Any, final: Any, final_node: Any, tail: Any,
+    loose_target: Any, loose_node: Any, begin: Any, begin_loose: Any, reached: Any, partial: Any, rows: Any,
+    after: Any, horizon: Any, final: Any, tail: Any,
 ) -> None:  # fmt: skip
     """Sum, for each position and state, over all ways to go on to the end of the canvas, times `SCALE`.
 
@@ -189,31 +196,27 @@ def backward(
         loose_node: The nodes that have such edges.
         begin: The first group of units of sums that states share.
         begin_loose: The first group of single ones.
-        first_state: The first state of each unit.
         reached: ``(L, 4)``, where the groups end that matter at each position.
         partial: ``(N,)`` zeros, to work with: the sums over a node's other edges.
         rows: ``(2, N)``, to work with: the nodes at even and at odd positions. Zeros but for what ends at `horizon`.
-        after: ``(L + 1, S + 8)``, filled in place before `horizon` for what can be reached.
+        after: ``(L + 1, M)`` with the nodes of states alone, filled in place before `horizon` for what can be reached;
+            rows begin at multiples of 64 bytes. They are more than a cache holds, and are written past it.
         horizon: Positions from here on are done.
-        final: The absorbing state.
-        final_node: Its node.
+        final: The node of the absorbing state.
         tail: Label of its only edge.
     """
     for i in range(horizon - 1, -1, -1):
         following, here = rows[1 - (i & 1)], rows[i & 1]
-        mass, found = label[i], after[i]
+        mass = label[i]
         _follow(
             mass, lane_begin, lane_label, lane_target, begin, reached[i, 1], loose_begin, loose_label, loose_target,
-            loose_node, begin_loose, reached[i, 3], following, partial, following,
+            loose_node, begin_loose, reached[i, 3], following, partial, following, False, after[i],
         )  # fmt: skip
         _follow(
             mass, lane_begin, lane_label, lane_target, 0, reached[i, 0], loose_begin, loose_label, loose_target,
-            loose_node, 0, reached[i, 2], following, partial, here,
+            loose_node, 0, reached[i, 2], following, partial, here, True, after[i],
         )  # fmt: skip
-        here[final_node] = mass[tail] * following[final_node]
-        for u in range(4 * reached[i, 0]):  # what a unit writes too much, the next one corrects
-            store(found, np.uintp(first_state[u]), load(here, np.uintp(8 * u)))
-        found[final] = here[final_node]
+        after[i, final] = here[final] = mass[tail] * following[final]
 
 
 @njit(cache=True, nogil=True)
@@ -228,16 +231,16 @@ def forward(
 
     Args:
         label: ``(L, C + 2)``; see `backward`.
-        row: ``(S + 1,)``, where the edges of each state begin.
+        row: ``(M + 1,)``, where the edges of each state's node begin.
         edge_label: ``(E,)``.
-        edge_target: ``(E,)``.
-        start: State before the first position.
-        after: ``(L + 1, S + 8)``.
-        final: The absorbing state.
+        edge_target: ``(E,)``, nodes.
+        start: Node of the state before the first position.
+        after: ``(L + 1, M)``.
+        final: Node of the absorbing state.
         weight: ``(L, C + 2)`` zeros, filled in place: what multiplies each label's probability in its marginal.
         tail: ``(L,)``, filled in place: the posterior probability of `final` before each position.
-        share: ``(2, S)`` zeros, to work with: the posterior probabilities now and next.
-        active: ``(2, S + 1)`` uint32, to work with: the states that have some.
+        share: ``(2, M)`` zeros, to work with: the posterior probabilities now and next.
+        active: ``(2, M + 1)`` uint32, to work with: the states that have some.
     """
     share[0, start] = 1.0
     active[0, 0] = start
@@ -277,11 +280,11 @@ def draw_path(
 
     Args:
         label: ``(L, C + 2)``; see `backward`.
-        row: ``(S + 1,)``, where the edges of each state begin.
+        row: ``(M + 1,)``, where the edges of each state's node begin.
         edge_label: ``(E,)``.
-        edge_target: ``(E,)``.
-        start: State before the first position.
-        after: ``(L + 1, S + 8)``.
+        edge_target: ``(E,)``, nodes.
+        start: Node of the state before the first position.
+        after: ``(L + 1, M)``.
         begin: ``(C + 1,)``, where the atoms of each label begin.
         atoms: ``(N,)``.
         mass: ``(L, K)``.

@@ -69,6 +69,16 @@ def store(_context, array, _at, _value):  # array[at : at + 8] = value
 
 
 @intrinsic
+def stream(_context, array, _at, _value):  # the same past the cache; the place must be a multiple of 64 bytes
+    def generate(context, builder, signature, args):
+        written = builder.store(args[2], _place(context, builder, signature, args), align=WIDTH * _DOUBLE_BYTES)
+        written.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.uintp, _vector), generate
+
+
+@intrinsic
 def splat(_context, _number):  # eight times the number
     def generate(_context, builder, _signature, args):
         return _repeat(builder, args[0])

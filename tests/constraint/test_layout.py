@@ -11,7 +11,7 @@ from agentflow.constraint.alignment import Edges, Nodes
 from agentflow.constraint.chain import chain_of
 from agentflow.constraint.labels import make_labels
 from agentflow.constraint.layout import GROUP, lay_out
-from agentflow.constraint.messages import PlainMessages, Sums, run_backward, run_scaled
+from agentflow.constraint.messages import PlainMessages, Sums, empty_rows, run_backward, run_scaled
 
 NUM_LABELS = 14
 TAIL = NUM_LABELS - 1
@@ -69,23 +69,23 @@ def test_laid_out_sums_equal_the_plain_recursion(seed):
     for i in range(length - 1, -1, -1):
         expected[i] = matrices[i] @ expected[i + 1]
     label = np.hstack([label, np.ones((length, 1)), np.zeros((length, 1))])
-    after = np.full((length + 1, final + 9), np.nan)
+    place = layout.place[rank]
+    after, rows = empty_rows(length + 1, layout.num_state_nodes), np.zeros((2, layout.num_nodes))
+    after[:] = np.nan
     after[length] = 0.0
-    after[length, rank[can_end]] = 1.0
-    rows = np.zeros((2, layout.num_nodes))
-    rows[length % 2, layout.place] = after[length, : final + 1]
+    after[length, place[can_end]] = 1.0
+    rows[length % 2, : layout.num_state_nodes] = after[length]
     plain.backward(
-        label, *layout.lanes, *layout.loose, layout.loose_node, *layout.begin, layout.first_state,
-        np.tile(layout.reached[-1], (length, 1)), np.zeros(layout.num_nodes), rows, after, length, rank[final],
-        layout.place[rank[final]], TAIL,
+        label, *layout.lanes, *layout.loose, layout.loose_node, *layout.begin,
+        np.tile(layout.reached[-1], (length, 1)), np.zeros(layout.num_nodes), rows, after, length, place[final], TAIL,
     )  # fmt: skip
-    assert np.allclose(after[:, rank], expected, rtol=1e-12, atol=0)
+    assert np.allclose(after[:, place], expected, rtol=1e-12, atol=0)
     weight, tail = np.zeros_like(label), np.zeros(length)
-    order = np.argsort(rank[edges.source], kind="stable")
-    row = np.searchsorted(rank[edges.source][order], np.arange(final + 2)).astype(np.uint32)
+    order = np.argsort(place[edges.source], kind="stable")
+    row = np.searchsorted(place[edges.source][order], np.arange(layout.num_state_nodes + 1)).astype(np.uint32)
     plain.forward(
-        label, row, edges.label[order], rank[edges.target][order], rank[start], after, rank[final], weight, tail,
-        np.zeros((2, final + 1)), np.zeros((2, final + 2), np.uint32),
+        label, row, edges.label[order], place[edges.target][order], place[start], after, place[final], weight, tail,
+        np.zeros((2, len(row))), np.zeros((2, len(row)), np.uint32),
     )  # fmt: skip
     before = np.zeros(final + 1)
     before[start] = 1.0 / expected[0, start]
