@@ -1,7 +1,12 @@
 """What may follow the nodes of a grammar graph: literals token by token, slots, and what a token spells beyond a slot.
 
 A literal is cut into its canonical tokens, so the graph gets nodes between them: a *middle* has a negative number and
-one way on, and equal middles are one.
+one way on, and equal middles are one. A middle is what is left to read and the node behind that, so its number is made
+of the number of a *tail* of tokens and that of the node, which has the lower bits:
+
+    tail 0: ()    tail 1: ('":"',)    tail 2: ('city', '":"')        tail t before node n: ~(t << bits | n)
+
+Tails are numbered once for all the places in which a literal stands.
 """
 
 from __future__ import annotations
@@ -25,16 +30,23 @@ _MARKS = re.compile(r'[",:{}\[\]]{1,4}')
 
 
 class _Beyond(NamedTuple):
-    """What is behind the literals of nodes that begin with some of `rests`, by node and rest."""
+    """What is behind the literals of nodes that begin with some of `rests`, by node and rest.
+
+    Each of `cuts` is one of the rests with the base of what is left of the run behind it; see `Ways`.
+    """
 
     rests: Mapping[str, int]
     longest: int
     by_node: dict[int, dict[str, list[int]]]
-    cuts: dict[Run, list[tuple[str, Run]]]
+    cuts: dict[Run, list[tuple[str, int]]]
 
 
 class Ways:
-    """The ways through one graph, for one vocabulary; everything is found once."""
+    """The ways through one graph, for one vocabulary; everything is found once.
+
+    The *base* of a tail is what the node behind it is taken from to give the middle: ``base - node``. That of the empty
+    tail is 0, which stands for the node itself.
+    """
 
     def __init__(self, graph: Graph, vocabulary: Vocabulary) -> None:
         """Take what to read, and the tokens to read it with."""
@@ -43,17 +55,18 @@ class Ways:
         self.slots: list[Slot] = []
         """The slots by their numbers; equal slots have one."""
         self._slot_numbers: dict[object, int] = {}
-        self._middles: dict[tuple[int, int], int] = {}
-        self._middle_edges: list[tuple[int, int]] = []  # token, next node
-        self._middle_ends: list[int] = []
+        self._shift = graph.num_nodes.bit_length()
+        self._mask = (1 << self._shift) - 1
+        self._tails: dict[tuple[int, int], int] = {}  # base by the first token and the base of the others
+        self._tail_edges: list[tuple[int, int]] = [(-1, 0)]  # by number: the first token, and the base of the others
         self._closures: dict[int, Closure] = {}
         self._joint_closures: dict[Nodes, Closure] = {}
         self._is_closing: set[int] = set()
         self._node_edges: dict[int, dict[int, list[int]]] = {}
         self._beyond: dict[int, _Beyond] = {}
         self._rows: dict[Nodes, dict[int, Nodes]] = {}
-        self._cuts: dict[Run, list[tuple[int, ...]]] = {}
-        self._befores: dict[tuple[Run, int], list[int]] = {}
+        self._bases: dict[Run, list[int]] = {}
+        self._firsts: dict[Run, list[tuple[int, int]]] = {}
         vocabulary.encode_ahead(_list_texts(graph))
 
     # ------------------------------------------------------------ jumps
@@ -62,13 +75,13 @@ class Ways:
         """Follow jumps: give the nodes that have literals, and the slots."""
         if len(nodes) == 1:
             (node,) = nodes
-            return self._closures.get(node) or self._close_node(node)
+            return (nodes, ()) if node < 0 else self._closures.get(node) or self._close_node(node)
         if max(nodes, default=-1) < 0:  # middles alone
             return nodes, ()
         found = self._joint_closures.get(nodes)
         if found is None:
-            closures = [self._closures.get(node) or self._close_node(node) for node in nodes]
-            literal = NO_NODES.union(*(some for some, _ in closures))
+            closures = [self._closures.get(node) or self._close_node(node) for node in nodes if node >= 0]
+            literal = frozenset([node for node in nodes if node < 0]).union(*[some for some, _ in closures])
             slots = {slot for _, some in closures for slot in some}
             found = self._joint_closures[nodes] = literal, tuple(sorted(slots))
         return found
@@ -79,9 +92,6 @@ class Ways:
         while todo:
             at = todo.pop()
             if at in self._closures:
-                continue
-            if at < 0:
-                self._closures[at] = frozenset((at,)), ()
                 continue
             ahead = [other for other in self.graph.jumps_of(at) if other not in self._closures]
             if ahead and at not in self._is_closing:
@@ -102,7 +112,8 @@ class Ways:
             at = todo.pop()
             if graph.runs[at] or at == END_NODE:
                 literal.add(at)
-            slots.update((self.slot_number(slot), target) for slot, target in graph.slots_of(at))
+            if at in graph.slots:
+                slots.update([(self.slot_number(slot), target) for slot, target in graph.slots[at]])
             for other in graph.jumps_of(at):
                 if other in seen:
                     continue
@@ -124,33 +135,27 @@ class Ways:
 
     # ------------------------------------------------------------ middles
 
-    def _middle(self, tokens: tuple[int, ...], target: int) -> int:
-        """Give the node from which `tokens` lead to `target`."""
-        middles, end = self._middles, self.end_of(target)
-        node = target
+    def _base(self, tokens: tuple[int, ...]) -> int:
+        """Give the base of a tail; see the class."""
+        tails = self._tails
+        base = 0
         for token in reversed(tokens):
-            key = (token, node)
-            before = middles.get(key)
+            key = (token, base)
+            before = tails.get(key)
             if before is None:
-                self._middle_ends.append(end)
-                self._middle_edges.append(key)
-                before = middles[key] = -len(self._middle_edges)
-            node = before
-        return node
+                before = tails[key] = ~(len(self._tail_edges) << self._shift)
+                self._tail_edges.append(key)
+            base = before
+        return base
 
     def end_of(self, node: int) -> int:
         """Give the node of the graph that a middle leads to; nodes of the graph are their own."""
-        return node if node >= 0 else self._middle_ends[~node]
+        return node if node >= 0 else ~node & self._mask
 
-    def moved(self, node: int, offset: int) -> int:
+    @staticmethod
+    def moved(node: int, offset: int) -> int:
         """Give the node that stands `offset` further; of a middle, the one that leads there by the same tokens."""
-        if node >= 0:
-            return node + offset
-        tokens = []
-        while node < 0:
-            token, node = self._middle_edges[~node]
-            tokens.append(token)
-        return self._middle(tuple(tokens), node + offset)
+        return node + offset if node >= 0 else node - offset
 
     # ------------------------------------------------------------ literals
 
@@ -158,7 +163,7 @@ class Ways:
         """Give the next nodes of closed nodes by token."""
         found = self._rows.get(nodes)
         if found is None:
-            middles = self._middle_edges
+            tail_edges, shift, mask = self._tail_edges, self._shift, self._mask
             row: dict[int, list[int]] = {}
             for node in nodes:
                 if node >= 0:
@@ -168,11 +173,12 @@ class Ways:
                         else:
                             row[token] = targets[:]
                     continue
-                token, following = middles[~node]
+                token, base = tail_edges[~node >> shift]
+                end = ~node & mask
                 if token in row:
-                    row[token].append(following)
+                    row[token].append(base - end if base else end)
                 else:
-                    row[token] = [following]
+                    row[token] = [base - end if base else end]
             found = self._rows[nodes] = {token: frozenset(targets) for token, targets in row.items()}
         return found
 
@@ -181,34 +187,33 @@ class Ways:
         edges = self._node_edges.get(node)
         if edges is None:
             edges = self._node_edges[node] = {}
-            middles = self._middle_edges
+            firsts = self._firsts
             for run, target in self.graph.runs[node]:
-                for middle in self._before(run, target):
-                    token, following = middles[~middle]
+                for token, base in firsts.get(run) or self._find_firsts(run):
                     if token in edges:
-                        edges[token].append(following)
+                        edges[token].append(base - target if base else target)
                     else:
-                        edges[token] = [following]
+                        edges[token] = [base - target if base else target]
         return edges
 
-    def _before(self, run: Run, target: int) -> list[int]:
-        """Give the nodes from which the tokens of a run lead to a node: one for each way to cut it."""
-        found = self._befores.get((run, target))
-        if found is None:
-            found = self._befores[run, target] = [self._middle(tokens, target) for tokens in self._spellings(run)]
+    def _find_firsts(self, run: Run) -> list[tuple[int, int]]:
+        """Give the first token of a run and the base of the others, for each way to cut it."""
+        found = self._firsts[run] = [self._tail_edges[~base >> self._shift] for base in self._bases_of(run)]
         return found
 
-    def _spellings(self, run: Run) -> list[tuple[int, ...]]:
-        """Cut a run into tokens; the end of a value has as many as there are end ids."""
-        cuts = self._cuts.get(run)
-        if cuts is None:
-            if run[-1] == END:
+    def _bases_of(self, run: Run) -> list[int]:
+        """Give the base of a run's tokens for each way to cut it; the end of a value has as many as there are end ids."""
+        bases = self._bases.get(run)
+        if bases is None:
+            if not run:
+                bases = [0]
+            elif run[-1] == END:
                 before = self._tokens(run[:-1])
-                cuts = [(*before, end) for end in sorted(self.vocabulary.end_ids)]
+                bases = [self._base((*before, end)) for end in sorted(self.vocabulary.end_ids)]
             else:
-                cuts = [self._tokens(run)]
-            self._cuts[run] = cuts
-        return cuts
+                bases = [self._base(self._tokens(run))]
+            self._bases[run] = bases
+        return bases
 
     def _tokens(self, run: Run) -> tuple[int, ...]:
         tokens: list[int] = []
@@ -255,23 +260,25 @@ class Ways:
         for run, target in self.graph.runs[node]:
             cuts = known.cuts.get(run)
             if cuts is None:
-                cuts = known.cuts[run] = _cut(run, known.rests, known.longest)
-            for rest, remainder in cuts:
-                behind = self._before(remainder, target) if remainder else [target]
+                cuts = known.cuts[run] = self._cut(run, known)
+            for rest, base in cuts:
                 if rest in found:
-                    found[rest] += behind
+                    found[rest].append(base - target if base else target)
                 else:
-                    found[rest] = behind[:]
+                    found[rest] = [base - target if base else target]
         return found
 
-
-def _cut(run: Run, rests: Mapping[str, int], longest: int) -> list[tuple[str, Run]]:
-    """List those of `rests` that a run begins with, each with what is left of the run."""
-    first = run[0]
-    if not isinstance(first, str):
-        return []
-    sizes = [size for size in range(min(len(first), longest) + 1) if first[:size] in rests]
-    return [(first[:size], (first[size:], *run[1:]) if size < len(first) else run[1:]) for size in sizes]
+    def _cut(self, run: Run, known: _Beyond) -> list[tuple[str, int]]:
+        """List those of the rests that a run begins with, each with the base of what is left of the run."""
+        first = run[0]
+        if not isinstance(first, str):
+            return []
+        cuts = []
+        for size in range(min(len(first), known.longest) + 1):
+            if first[:size] in known.rests:
+                remainder = (first[size:], *run[1:]) if size < len(first) else run[1:]
+                cuts += [(first[:size], base) for base in self._bases_of(remainder)]
+        return cuts
 
 
 def _list_texts(graph: Graph) -> list[str]:
