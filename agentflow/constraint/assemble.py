@@ -16,7 +16,8 @@ and exits where the places of the value begin to differ. Each place gets a copy 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, cast
+from functools import cached_property
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -33,7 +34,10 @@ from agentflow.constraint.ways import NO_NODES, Nodes, Slots, Ways
 from agentflow.errors import ConfigurationError
 
 _DEAD = -1
+_NONE = np.zeros(0, np.int32)
 _NO_TOKENS: frozenset[int] = frozenset()
+_Edges: TypeAlias = tuple[IntArray, IntArray, IntArray]
+"""Source, label and target of each edge, int32."""
 
 
 class ConflictError(Exception):
@@ -86,6 +90,57 @@ class _Block:
     after: dict[int, int] = field(default_factory=dict)  # by code of an exit, the state
 
 
+class _Pattern(NamedTuple):
+    """Edges that stand in several places, of a fragment or of a component.
+
+    Attributes:
+        num_states: Number of its states.
+        source: ``(E,)`` int32.
+        label: ``(E,)`` int32.
+        target: ``(E,)`` int32, a state, or the number of states + i for exit i.
+    """
+
+    num_states: int
+    source: IntArray
+    label: IntArray
+    target: IntArray
+
+
+@dataclass
+class _Places:
+    """Where a pattern stands: for each place its first state, and the states behind the exits."""
+
+    pattern: _Pattern
+    bases: list[int] = field(default_factory=list)
+    exits: list[list[int]] = field(default_factory=list)
+
+    def edges(self) -> _Edges:
+        """Write the pattern's edges in all the places."""
+        pattern, num = self.pattern, len(self.bases)
+        base = np.array(self.bases, np.int32)[:, None]  # (P, 1)
+        own = base + np.arange(pattern.num_states, dtype=np.int32)  # (P, S)
+        states = np.hstack([own, np.array(self.exits, np.int32).reshape(num, -1)])  # (P, S + exits)
+        source = (base + pattern.source).ravel()  # (P * E,)
+        return source, np.tile(pattern.label, num), states[:, pattern.target].ravel()  # (P * E,)
+
+
+@dataclass
+class _Endings:
+    """What follows slots: for each token the states of a block in which the slot may end, the block, label and target."""
+
+    ends: list[IntArray] = field(default_factory=list)
+    bases: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+
+    def edges(self) -> _Edges:
+        """Write the edges."""
+        nums = [len(states) for states in self.ends]
+        source = np.concatenate([_NONE, *self.ends]) + np.repeat(np.array(self.bases, np.int32), nums)  # (E,)
+        label, target = np.array([self.labels, self.targets], np.int32)
+        return source, np.repeat(label, nums), np.repeat(target, nums)
+
+
 class _Exit(NamedTuple):
     """Where the instances of a part begin to differ: a state to be found in its place.
 
@@ -129,7 +184,7 @@ class _Common:
         self.fragments: list[Fragment] = []
         self.wholes: dict[int, tuple[object, IntArray]] = {}  # by fragment, what it is a part of, and its states there
         self._fragment_names: dict[int, int] = {}
-        self._edge_labels: dict[int, IntArray] = {}
+        self._patterns: dict[int, _Pattern] = {}
         self._beginnings: dict[Slots, tuple[Slots, int]] = {}
 
     def fragment_name(self, fragment: Fragment) -> int:
@@ -156,10 +211,16 @@ class _Common:
     def token_label(self, token: int) -> int:
         return self.labels.setdefault(token, len(self.labels))
 
-    def edge_labels(self, fragment: Fragment) -> IntArray:
-        """Give the label of each of a fragment's edges, those of cells first."""
-        if id(fragment) in self._edge_labels:
-            return self._edge_labels[id(fragment)]
+    def pattern(self, fragment: Fragment) -> _Pattern:
+        """Give a fragment's edges with their labels, those of cells first."""
+        pattern = self._patterns.get(id(fragment))
+        if pattern is None:
+            source, target = fragment.all_edges
+            pattern = _Pattern(fragment.num_states, source, self._edge_labels(fragment), target)
+            self._patterns[id(fragment)] = pattern
+        return pattern
+
+    def _edge_labels(self, fragment: Fragment) -> IntArray:
         name = self.fragment_name(fragment)
         used, inverse = fragment.set_edges
         labels = np.array([self.label(name, cell) for cell in used.tolist()], np.int32)[inverse]
@@ -172,8 +233,7 @@ class _Common:
         tokens, inverse = fragment.token_edges
         known = self.labels  # for each token as `token_label`: there are thousands
         singles = np.array([known.setdefault(token, len(known)) for token in tokens.tolist()], np.int32)[inverse]
-        self._edge_labels[id(fragment)] = np.append(labels, singles).astype(np.int32)
-        return self._edge_labels[id(fragment)]
+        return np.append(labels, singles).astype(np.int32)
 
     def begin(self, slots: Slots) -> tuple[Slots, int]:
         """Give the block and the state in which slots begin; a slot that is entered in several ways is one block.
@@ -221,7 +281,8 @@ class _Assembler:
         self._new_places: list[tuple[_Assembler, int, int]] = []
         self._edges: list[int] = []  # source, label and target of each
         self._after: dict[Nodes, int] = {}  # by what tokens lead to, the state
-        self._bulk: list[tuple[IntArray, IntArray, IntArray]] = []
+        self._patterns: dict[int, _Places] = {}  # by the fragment or the component
+        self._endings = _Endings()
         self.fragments: list[tuple[Fragment, int]] = []  # each with its base
 
     def run(self, start: StateKey) -> int:
@@ -238,16 +299,19 @@ class _Assembler:
                 self._write_place(*self._new_places.pop())
         return number
 
-    def edges(self) -> tuple[IntArray, IntArray, IntArray]:
-        """Give source, label and target of each edge, int32."""
-        if self._edges or not self._bulk:
-            source, label, target = np.array(self._edges, np.int32).reshape(-1, 3).T.copy()
-            self._bulk.append((source, label, target))
-            self._edges = []
-        if len(self._bulk) > 1:
-            source, label, target = (np.concatenate(parts) for parts in zip(*self._bulk, strict=True))
-            self._bulk = [(source, label, target)]
-        return self._bulk[0]
+    def edges(self) -> _Edges:
+        """Give source, label and target of each edge, int32; dead ones are left out."""
+        single = np.array(self._edges, np.int32).reshape(-1, 3).T
+        parts = [single, *(places.edges() for places in self._patterns.values()), self._endings.edges()]
+        source, label, target = (np.concatenate(some) for some in zip(*parts, strict=True))
+        alive = target != _DEAD
+        return (source, label, target) if alive.all() else (source[alive], label[alive], target[alive])
+
+    @cached_property
+    def pattern(self) -> _Pattern:
+        """The edges of a component that is done, to be put into its places."""
+        source, label, target = self.edges()
+        return _Pattern(self.num_states, source, label, np.where(target >= 0, target, self.num_states - 2 - target))
 
     def copies(self) -> tuple[IntArray, IntArray]:
         """Say for each state which copy of a fragment it stands in, and which state of it it is a copy of."""
@@ -344,18 +408,15 @@ class _Assembler:
 
     def _write_place(self, component: _Assembler, offset: int, base: int) -> None:
         """Copy a component's edges, and lead its exits to their states."""
-        source, label, target = component.edges()
         exits = [self._state(key.moved(offset, self._ways), is_closed=is_closed) for key, is_closed in component.exits]
-        by_code = np.array([*exits, _DEAD], np.int32)
-        destination = np.where(target >= 0, target + base, by_code[np.where(target <= -2, -2 - target, -1)])  # noqa: PLR2004 - codes
-        self._add_bulk(source + base, label, destination)
+        self._put(component.pattern, id(component), base, exits)
 
-    def _add_bulk(self, source: IntArray, label: IntArray, target: IntArray) -> None:
-        """Add edges; those to dead states are left out."""
-        alive = target != _DEAD
-        if not alive.all():
-            source, label, target = source[alive], label[alive], target[alive]
-        self._bulk.append((source.astype(np.int32), label, target.astype(np.int32)))
+    def _put(self, pattern: _Pattern, name: int, base: int, exits: list[int]) -> None:
+        places = self._patterns.get(name)
+        if places is None:
+            places = self._patterns[name] = _Places(pattern)
+        places.bases.append(base)
+        places.exits.append(exits)
 
     # ------------------------------------------------------------ slots
 
@@ -464,13 +525,11 @@ class _Assembler:
         for label, rests in fragment.rests.items():
             for rest, nodes in self._beyond(block, label).items():
                 by_code[rests[rest]] = self._behind_token(nodes)
-        source, target = fragment.all_edges
-        states = np.append(np.arange(base, base + fragment.num_states), by_code)
-        self._add_bulk(source + base, self._common.edge_labels(fragment), states[target])
+        self._put(self._common.pattern(fragment), id(fragment), base, by_code)
         for label, ends in fragment.ends.items():
-            self._write_exits(block, label, ends + base)
+            self._write_exits(block, label, ends, base)
 
-    def _write_exits(self, block: _Block, label: int, sources: IntArray) -> None:
+    def _write_exits(self, block: _Block, label: int, ends: IntArray, base: int) -> None:
         """Write the literals behind a slot, from every state in which the same of its sets accept."""
         literal, slots = self._ways.close(self._behind(block, label))
         if slots:
@@ -478,12 +537,11 @@ class _Assembler:
         if END_NODE in literal:
             raise ConfigurationError("a slot at the end without an end token", hint="report this schema")
         row = self._ways.row(literal)
-        if not row:
-            return
-        num = len(sources)
-        labels = np.array([self._common.token_label(token) for token in row], np.int32)
-        targets = np.array([self._behind_token(nodes) for nodes in row.values()], np.int32)
-        self._bulk.append((np.concatenate([sources] * len(row)), np.repeat(labels, num), np.repeat(targets, num)))
+        endings = self._endings
+        endings.ends += [ends] * len(row)
+        endings.bases += [base] * len(row)
+        endings.labels += map(self._common.token_label, row)
+        endings.targets += map(self._behind_token, row.values())
 
 
 def _join_rows(first: dict[int, Nodes], second: dict[int, Nodes]) -> dict[int, Nodes]:

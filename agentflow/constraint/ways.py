@@ -202,7 +202,7 @@ class Ways:
         return found
 
     def _bases_of(self, run: Run) -> list[int]:
-        """Give the base of a run's tokens for each way to cut it; the end of a value has as many as there are end ids."""
+        """Give the base of a run for each way to cut it; the end of a value has as many as there are end ids."""
         bases = self._bases.get(run)
         if bases is None:
             if not run:
