@@ -126,7 +126,7 @@ class _Places:
 
 @dataclass
 class _Endings:
-    """What follows slots: for each token the states of a block in which the slot may end, the block, label and target."""
+    """What follows slots: for each token the states in which a slot may end, its block's first state, and an edge."""
 
     ends: list[IntArray] = field(default_factory=list)
     bases: list[int] = field(default_factory=list)

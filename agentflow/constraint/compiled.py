@@ -7,12 +7,10 @@ vocabulary's tail token).
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -25,10 +23,11 @@ from agentflow.constraint.automaton import BoolArray, IntArray
 from agentflow.constraint.grammar import Grammar
 from agentflow.constraint.kernels import distances, sort_edges
 from agentflow.constraint.limits import metered
+from agentflow.constraint.store import Store
 from agentflow.constraint.vocabulary import Vocabulary
 from agentflow.errors import SchemaBudgetError, UnsatisfiableSchemaError
 
-_MAX_CACHED = 256
+_MAX_CACHED_BYTES = 256 << 20
 
 
 class Statistics(NamedTuple):
@@ -303,8 +302,8 @@ def check_budget(constraint: Constraint, state: int, num_tokens: int) -> None:
         raise SchemaBudgetError(num_tokens_needed=needed, num_tokens_given=num_tokens)
 
 
-_CACHE: OrderedDict[tuple[int, str], tuple[Vocabulary, Constraint]] = OrderedDict()
-_CACHE_LOCK = Lock()
+_CACHE = Store(_MAX_CACHED_BYTES)
+"""Constraints by the identity of their vocabulary, which they hold on to, and the key of their grammar."""
 
 
 def compile_constraint(grammar: Grammar, vocabulary: Vocabulary) -> Constraint:
@@ -316,19 +315,15 @@ def compile_constraint(grammar: Grammar, vocabulary: Vocabulary) -> Constraint:
         ConfigurationError: The vocabulary lacks a control token that the grammar writes.
     """
     key = (id(vocabulary), grammar.key)
-    with _CACHE_LOCK:
-        if key in _CACHE:
-            _CACHE.move_to_end(key)
-            return _CACHE[key][1]
+    known: Constraint | None = _CACHE.get(key)
+    if known is not None:
+        return known
     kernels.warm_up()
     lift_kernels.warm_up()
     index_kernels.warm_up()
     with metered(grammar.limits):
         constraint = _pack(_assemble(grammar, vocabulary), vocabulary)
-    with _CACHE_LOCK:
-        _CACHE[key] = (vocabulary, constraint)
-        while len(_CACHE) > _MAX_CACHED:
-            _CACHE.popitem(last=False)
+    _CACHE[key] = constraint
     return constraint
 
 

@@ -37,6 +37,8 @@ _CHANNEL_START, _CHANNEL_END = Control("<|channel>"), Control("<channel|>")
 _SOFT_NODES = 2_000
 _LARGE_NODES = 15_000
 _MAX_CACHED = 256
+_MAX_CACHED_NODES = 100_000
+"""Nodes of all graphs that are kept: about 1 KB each, with the literals that begin there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,8 +314,9 @@ def _build(
         raise UnsupportedSchemaError("schema", reason="its parts nest or refer to each other too deeply") from error
     with _CACHE_LOCK:
         _CACHE[key] = grammar
-        while len(_CACHE) > _MAX_CACHED:
-            _CACHE.popitem(last=False)
+        num_nodes = sum(known.num_nodes for known in _CACHE.values())
+        while len(_CACHE) > 1 and (len(_CACHE) > _MAX_CACHED or num_nodes > _MAX_CACHED_NODES):
+            num_nodes -= _CACHE.popitem(last=False)[1].num_nodes
     return grammar
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from agentflow.constraint.automaton import BoolArray, CharDfa, IntArray, intersect, length_between
 from agentflow.constraint.exclusion import exclude
-from agentflow.constraint.fragment import NO_EDGES, Fragment, SlotSpec
+from agentflow.constraint.fragment import DEAD, NO_EDGES, Fragment, SlotSpec
 from agentflow.constraint.free import Containers
 from agentflow.constraint.free_fragment import lift_containers
 from agentflow.constraint.grounding import SpanSpec
@@ -156,12 +156,12 @@ def _levels(minimum: int, maximum: int | None, unit: int, *, longest: int) -> _L
 def _pack(lifted: Lifted, labels: IntArray, table: IntArray, *, is_pruned: bool = True) -> Fragment:
     """Keep what can be reached from the start, or everything."""
     reached = reach(table) if is_pruned else np.ones(len(table), bool)
-    rank = (np.cumsum(reached) - 1).astype(np.int32)
-    table = table[reached]
-    table = np.where(table >= 0, rank[np.maximum(table, 0)], table)
-    source, target, cells, first = group_cells(table, len(lifted.exits))
-    chosen = zip(source[first].tolist(), target[first].tolist(), strict=True)
-    sets = tuple([tuple(np.flatnonzero(table[state] == after).tolist()) for state, after in chosen])
+    kept = np.flatnonzero(reached)
+    rank = np.where(reached, np.cumsum(reached) - 1, DEAD).astype(np.int32)
+    source, target, cells, first = group_cells(table, rank, len(lifted.exits))
+    after = np.where(target >= 0, kept[np.maximum(target, 0)], target)
+    chosen = zip(kept[source[first]].tolist(), after[first].tolist(), strict=True)
+    sets = tuple([tuple(np.flatnonzero(table[state] == goal).tolist()) for state, goal in chosen])
     return Fragment(
         labels[reached], lifted.partition, sets, source, cells, target, NO_EDGES, NO_EDGES, NO_EDGES, lifted.exits, {}
     )

@@ -67,11 +67,12 @@ def reach(table: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def group_cells(table: Any, num_exits: Any) -> Any:
+def group_cells(table: Any, rank: Any, num_exits: Any) -> Any:
     """Make one edge of all cells that lead from one state to the same target.
 
     Args:
         table: ``(S, C)`` int32 next state, -1 dead, -2 - i exit i.
+        rank: ``(S,)`` int32 new number of each state, -1: it is left out, and none that is kept leads there.
         num_exits: Number of exits.
 
     Returns:
@@ -86,6 +87,8 @@ def group_cells(table: Any, num_exits: Any) -> Any:
     edge_of = np.empty(num_states + num_exits, np.int32)
     num = 0
     for s in range(num_states):
+        if rank[s] < 0:
+            continue
         for c in range(num_cells):
             to = table[s, c]
             if to == -1:
@@ -94,7 +97,7 @@ def group_cells(table: Any, num_exits: Any) -> Any:
             if seen_in[k] != s:
                 seen_in[k] = s
                 edge_of[k] = num
-                source[num], target[num], hashed[num] = s, to, 0
+                source[num], target[num], hashed[num] = rank[s], rank[to] if to >= 0 else to, 0
                 num += 1
             hashed[edge_of[k]] += mix(c, 1)
     name = np.empty(num, np.int32)
@@ -117,4 +120,4 @@ def warm_up() -> None:
     table, level = np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int32)
     unroll(table, table, level, np.ones(2, np.bool_), np.zeros(2, np.int32), 1)
     reach(table)
-    group_cells(table, 0)
+    group_cells(table, np.zeros(1, np.int32), 0)

@@ -12,11 +12,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import chain
-from threading import Lock
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
@@ -25,6 +23,7 @@ import numpy.typing as npt
 
 from agentflow.constraint.kernels import build_trie
 from agentflow.constraint.pairs import AddedTokens, PairTable, Parts, encode_pairs, encode_parts, read_pairs
+from agentflow.constraint.store import Store
 from agentflow.errors import ConfigurationError
 
 Encoder = Callable[[str], Sequence[int]]
@@ -34,7 +33,7 @@ _PLACEHOLDER = re.compile(r"<unused\d+>|\[multimodal\]")
 _CONTROL = re.compile(r"<\|.*>|<.*\|>")
 _LARGE = 10_000
 _MAX_CACHED_LITERALS = 16_384
-_MAX_CACHED_TABLES = 512
+_MAX_CACHED_BYTES = 256 << 20
 _log = logging.getLogger(__name__)
 _FEW_LITERALS = 16
 _MANY_LITERALS = 256
@@ -47,39 +46,6 @@ class Trie(NamedTuple):
     depth: npt.NDArray[np.int32]
     skip: npt.NDArray[np.int32]
     token: npt.NDArray[np.int32]
-
-
-class Store:
-    """A mapping that forgets what was not asked for recently."""
-
-    def __init__(self, max_size: int) -> None:
-        """Keep at most `max_size` values."""
-        self._max_size = max_size
-        self._values: OrderedDict[Any, Any] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, key: Any) -> Any:
-        """Give a value, or ``None``."""
-        with self._lock:
-            if key not in self._values:
-                return None
-            self._values.move_to_end(key)
-            return self._values[key]
-
-    def __contains__(self, key: Any) -> bool:
-        """Say whether there is a value."""
-        return key in self._values
-
-    def __getitem__(self, key: Any) -> Any:
-        """Give a value."""
-        return self._values[key]
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Keep a value."""
-        with self._lock:
-            self._values[key] = value
-            if len(self._values) > self._max_size:
-                self._values.popitem(last=False)
 
 
 class Vocabulary:
@@ -133,7 +99,7 @@ class Vocabulary:
         self._added = AddedTokens(())
         self._pairs: PairTable | None = None
         self._is_pairs_tried = False
-        self.fragments = Store(_MAX_CACHED_TABLES)
+        self.fragments = Store(_MAX_CACHED_BYTES)
         """Token tables of slots, shared by all constraints; see `agentflow.constraint.index`."""
 
     def __len__(self) -> int:
