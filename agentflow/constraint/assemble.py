@@ -184,6 +184,7 @@ class _Common:
         self.fragments: list[Fragment] = []
         self.wholes: dict[int, tuple[object, IntArray]] = {}  # by fragment, what it is a part of, and its states there
         self._fragment_names: dict[int, int] = {}
+        self._by_slots: dict[tuple[int, ...], Fragment] = {}
         self._patterns: dict[int, _Pattern] = {}
         self._beginnings: dict[Slots, tuple[Slots, int]] = {}
 
@@ -194,7 +195,19 @@ class _Common:
             self.fragments.append(fragment)
         return name
 
-    def note_whole(self, slots: tuple[Slot, ...], fragment: Fragment) -> None:
+    def fragment(self, numbers: tuple[int, ...]) -> Fragment:
+        """Give the fragment in which slots are read side by side."""
+        fragment = self._by_slots.get(numbers)
+        if fragment is None:
+            slots = tuple(self.ways.slots[number] for number in numbers)
+            is_container = [isinstance(slot, SlotSpec) and slot.style == "value" for slot in slots]
+            if any(is_container) and not all(is_container):
+                raise self.conflict("a slot of any value begins beside another one")
+            fragment = self._by_slots[numbers] = slot_fragment(slots, self.ways.vocabulary)
+            self._note_whole(slots, fragment)
+        return fragment
+
+    def _note_whole(self, slots: tuple[Slot, ...], fragment: Fragment) -> None:
         """Say what a fragment's states are copies of: those of values without a schema, of the deepest of them."""
         if id(fragment) in self.wholes:
             return
@@ -426,12 +439,7 @@ class _Assembler:
             behind: dict[int, set[int]] = {}
             for number, target in key:
                 behind.setdefault(number, set()).add(target)
-            slots = tuple(self._ways.slots[number] for number in behind)
-            is_container = [isinstance(slot, SlotSpec) and slot.style == "value" for slot in slots]
-            if any(is_container) and not all(is_container):
-                raise self._common.conflict("a slot of any value begins beside another one")
-            fragment = slot_fragment(slots, self._ways.vocabulary)
-            self._common.note_whole(slots, fragment)
+            fragment = self._common.fragment(tuple(behind))
             block = self._blocks[key] = _Block(fragment, [frozenset(nodes) for nodes in behind.values()])
         return block
 

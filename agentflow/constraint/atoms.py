@@ -15,10 +15,10 @@ import numpy.typing as npt
 from agentflow.constraint.assemble import Label
 from agentflow.constraint.automaton import BoolArray, IntArray
 from agentflow.constraint.fragment import Fragment, Partition
-from agentflow.constraint.kernels import expand_sets, split_blocks
+from agentflow.constraint.kernels import expand_sets, split_blocks, split_many
 from agentflow.constraint.vocabulary import Vocabulary
 
-_MOST_PAIRS = 1 << 22  # of a block and a cell, for a table of them
+_MOST_PAIRS = 1 << 20  # of a block and a cell, for a table of them
 
 
 class Atoms(NamedTuple):
@@ -135,7 +135,6 @@ def _split(joint: _Joint, part: Partition) -> tuple[IntArray, IntArray]:
     num_blocks = len(joint.first)
     if num_blocks * part.num_cells <= _MOST_PAIRS:
         split: tuple[IntArray, IntArray] = split_blocks(joint.blocks, num_blocks, part.cells, part.num_cells)
-        return split
-    pairs = joint.blocks.astype(np.int64) * part.num_cells + part.cells
-    _, first, blocks = np.unique(pairs, return_index=True, return_inverse=True)
-    return blocks.astype(np.int32), first.astype(np.int32)
+    else:
+        split = split_many(joint.blocks, part.cells, part.num_cells)
+    return split

@@ -130,6 +130,30 @@ def split_blocks(blocks: Any, num_blocks: Any, cells: Any, num_cells: Any) -> An
 
 
 @njit(cache=True, nogil=True)
+def split_many(blocks: Any, cells: Any, num_cells: Any) -> Any:
+    """Do what `split_blocks` does where most pairs of a block and a cell do not occur, by a table of those that do."""
+    size = 1
+    while size < 2 * len(blocks):
+        size *= 2
+    last = np.uint64(size - 1)
+    numbers = np.full(size, -1, np.int32)
+    keys = np.empty(size, np.int64)
+    refined = np.empty_like(blocks)
+    first = np.empty(len(blocks), np.int32)
+    num = 0
+    for v in range(len(blocks)):
+        key = np.int64(blocks[v]) * num_cells + cells[v]
+        slot = mix(key, 0) & last
+        while numbers[slot] >= 0 and keys[slot] != key:
+            slot = (slot + np.uint64(1)) & last
+        if numbers[slot] < 0:
+            numbers[slot], keys[slot], first[num] = num, key, v
+            num += 1
+        refined[v] = numbers[slot]
+    return refined, first[:num].copy()
+
+
+@njit(cache=True, nogil=True)
 def expand_sets(set_begin: Any, set_cells: Any, chosen: Any, by_cell: Any, cell_begin: Any) -> Any:
     """Write sets of cells as atoms.
 
@@ -245,6 +269,7 @@ def warm_up() -> None:
     flat = np.zeros(1, np.uint8)
     build_trie(flat, np.array([0, 1], np.int64), one)
     split_blocks(one, 1, one, 1)
+    split_many(one, one, 1)
     expand_sets(np.array([0, 1], np.int64), one, np.zeros(1, np.int64), one, np.array([0, 1], np.int64))
     distances(1, one, one, one)
     sort_edges(one, one, one, one, 1)

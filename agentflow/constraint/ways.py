@@ -88,6 +88,11 @@ class Ways:
 
     def _close_node(self, node: int) -> Closure:
         """Close a node, and before it those it jumps to: most closures are those of others and a little more."""
+        if node not in self.graph.jumps:
+            literal = frozenset((node,)) if self.graph.runs[node] or node == END_NODE else NO_NODES
+            slots = {(self.slot_number(slot), target) for slot, target in self.graph.slots_of(node)}
+            found = self._closures[node] = literal, tuple(sorted(slots))
+            return found
         todo = [node]
         while todo:
             at = todo.pop()
