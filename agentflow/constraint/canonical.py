@@ -6,7 +6,7 @@ An instance is valid whatever the order of its properties; a grammar writes one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from agentflow.constraint.automaton import CharDfa
@@ -87,25 +87,33 @@ class _Writer:
 
 
 class _Fits:
-    """Finds the alternatives that an instance belongs to: where several do, the first is written."""
+    """Finds the alternative that an instance belongs to: of several, the one that says something of most parts."""
 
     def __init__(self, tree: SchemaTree) -> None:
         self._tree = tree
         self._known: dict[tuple[int, Node], bool] = {}
 
     def objects(self, value: Mapping[str, Any], node: Node) -> list[ObjectShape]:
-        """Give the first alternative that a value fits; for one that fits none, all of them."""
+        """Give the alternative that a value fits best; for one that fits none, all of them."""
         shapes = self._tree.objects(node)
         if len(shapes) == 1:
             return shapes
-        return next(([shape] for shape in shapes if self._fits_object(value, shape)), shapes)
+        fitting = [shape for shape in shapes if self._fits_object(value, shape)]
+        return [max(fitting, key=lambda shape: self._num_told(map(shape.node_of, value)))] if fitting else shapes
 
     def arrays(self, value: Sequence[Any], node: Node) -> list[ArrayShape]:
-        """Give the first alternative that a value fits; for one that fits none, all of them."""
+        """Give the alternative that a value fits best; for one that fits none, all of them."""
         shapes = self._tree.arrays(node)
         if len(shapes) == 1:
             return shapes
-        return next(([shape] for shape in shapes if self._fits_array(value, shape)), shapes)
+        fitting = [shape for shape in shapes if self._fits_array(value, shape)]
+        if not fitting:
+            return shapes
+        return [max(fitting, key=lambda shape: self._num_told(_item_node(shape, i) for i in range(len(value))))]
+
+    def _num_told(self, nodes: Iterable[Node]) -> int:
+        """Count the parts of a value that an alternative says something of."""
+        return sum(not self._tree.is_trivial(node) for node in nodes)
 
     def _fits(self, value: Any, node: Node) -> bool:
         """Say whether a value satisfies a node, as far as this decides its alternatives."""
