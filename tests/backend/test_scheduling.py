@@ -160,3 +160,17 @@ def test_batched_reused_and_watched_rows_write_what_rows_write_alone(packed, mak
     assert [row.committed for row in rows] == alone
     assert any(row.counts.cached_input_tokens for row in rows)
     assert all(views[i][-1].is_committed for i in views if i % 2)
+
+
+def test_drafts_have_room_for_what_recent_turns_took(packed, make_row):
+    """On an idle CPU a draft is a whole canvas at first, and after many turns of six tokens six positions."""
+    engine = Engine(packed, max_rows=1)
+    lengths = {}
+    gate = Gate(engine, make_row(0, max_new_tokens=6, is_checked=True))
+    for name in ("early", *range(40), "late"):
+        row = make_row(3, max_new_tokens=6 if isinstance(name, int) else 40, is_checked=True)
+        row.observe = lambda view, name=name: lengths.setdefault(name, len(view.tokens))
+        gate.submit(name, row)
+    gate.open(43)
+    engine.close()
+    assert (lengths["early"], lengths["late"]) == (16, 6)
