@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from agentflow.constraint import set_kernels
 from agentflow.constraint.automaton import universal
+from agentflow.constraint.first_use import announce_compiling
 from agentflow.constraint.fragment import SlotSpec
 from agentflow.constraint.graph import END, END_NODE, START_NODE, Control, Graph, Run, concat
 from agentflow.constraint.grounding import Grounding
@@ -324,6 +325,7 @@ def _build_graph(
     write: Callable[[_Builder], None], key: str, limits: CompileLimits, unchecked: list[tuple[str, str]] | None
 ) -> Grammar:
     """Build the graph; where it has slots for values without a schema, it can be built again without these."""
+    announce_compiling()
     set_kernels.warm_up()
     with metered(limits):
         builder = _write_graph(write, limits, has_containers=True)

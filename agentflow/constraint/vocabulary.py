@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
+from agentflow.constraint.first_use import announce_compiling
 from agentflow.constraint.kernels import build_trie
 from agentflow.constraint.pairs import AddedTokens, PairTable, Parts, encode_pairs, encode_parts, read_pairs
 from agentflow.constraint.store import Store
@@ -81,6 +82,7 @@ class Vocabulary:
         Raises:
             ConfigurationError: No end id, or an id out of range.
         """
+        announce_compiling()
         self.token_bytes = tuple(token_bytes)
         self.end_ids = frozenset(end_ids)
         self.control_ids = MappingProxyType(dict(control_ids))
