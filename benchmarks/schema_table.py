@@ -15,7 +15,7 @@ from typing import Any
 
 HEAD = (
     "engine", "compiled", "valid accepted", "invalid accepted", "invalid draws", "compile p50 / p95 / max, ms",
-    "canvas p50 / p90, ms",
+    "canvas p50 / p90, ms", "canvas under 5 ms",
 )  # fmt: skip
 INTRO = """# Real schemas: what is taken, what is accepted, how long it takes
 
@@ -55,6 +55,7 @@ def row_of(result: dict[str, Any]) -> list[str]:
         f"{row['invalid_draws']} of {row['draws']}" if row["draws"] else "-",
         times,
         f"{row['canvas_ms_p50']:.3g} / {row['canvas_ms_p90']:.3g}" if row["draws"] else "-",
+        f"{share:.1%}" if (share := row.get("canvas_share_under_5_ms")) is not None else "-",
     ]
 
 

@@ -245,6 +245,7 @@ def summary(records: Iterable[Record]) -> dict[str, Any]:
         row[f"compile_ms_{name}"] = _quantile(times, percent)
     row["canvas_ms_p50"] = _quantile(canvas, 50)
     row["canvas_ms_p90"] = _quantile(canvas, 90)
+    row["canvas_share_under_5_ms"] = round(sum(ms < 5.0 for ms in canvas) / len(canvas), 4) if canvas else None
     return row
 
 
