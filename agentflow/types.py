@@ -266,7 +266,7 @@ class Usage:
         num_forwards: Forward passes that wrote the output, summed over rows.
         tool_calls: Tool calls that were run.
         model_time_s: Seconds spent waiting for the model.
-        constraint_time_s: Of these, seconds of constraint work.
+        constraint_time_s: Of these, processor seconds of constraint work.
         log_partition: Sum over steps of log Z, the log-probability that the model gives the grammar.
         cost: What it costs in money, in the currency of the prices that the caller set; 0 without prices.
     """

@@ -56,7 +56,7 @@ class DraftCheck:
         num_steps: Denoising steps so far.
         num_checks: Checks so far.
         num_steps_of_canvas: Passes of the open canvas, its denoising step and its checks.
-        constraint_time_s: Seconds of constraint work so far.
+        constraint_time_s: Processor seconds of constraint work so far.
         is_prompt_read: Whether the turn has begun.
     """
 
@@ -174,13 +174,13 @@ class DraftCheck:
     def _choose(self, logits: Tensor, reference: Sequence[int] | None = None) -> list[int]:
         """The best string position by position; with a reference, up to where it differs, and then it counts."""
         if self.constraint is not None:
-            started = time.perf_counter()
+            started = time.thread_time()
             tokens, state = decode_greedily(
                 logits.cpu(), self.constraint, self.state, num_tokens_left=self.num_tokens_left, reference=reference
             )
             if reference is not None:
                 self.state = state
-            self.constraint_time_s += time.perf_counter() - started
+            self.constraint_time_s += time.thread_time() - started
             return tokens
         best = logits.argmax(dim=-1).tolist()[: self.num_tokens_left if reference is None else len(reference)]
         for i, token in enumerate(best):
