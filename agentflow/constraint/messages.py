@@ -43,10 +43,13 @@ class Sums(NamedTuple):
     """A canvas summed over atoms.
 
     Attributes:
-        log_sum: ``(L, K)`` float64, log-probability of each atom; -inf: empty.
+        mass: ``(L, K)`` float64, probability of each atom.
+        log_sum: ``(L, K)`` float64, its logarithm, exact where the probability is below the range of a double; -inf:
+            empty.
         mean_log: ``(L, K)`` float64, mean log-probability of the tokens within the atom.
     """
 
+    mass: FloatArray
     log_sum: FloatArray
     mean_log: FloatArray
 
@@ -87,7 +90,6 @@ class PlainMessages:
     chain: Chain
     start: int
     sums: Sums
-    mass: FloatArray  # (L, K) probabilities of the atoms
     label: FloatArray  # (L, C + 2) probabilities of the labels
     after: FloatArray  # (L + 1, M) by node
 
@@ -104,7 +106,7 @@ class PlainMessages:
         with np.errstate(divide="ignore"):
             log_weight = np.log(by_atom)  # (L, K)
         entropies = np.zeros(len(by_atom))  # (L,)
-        plain.entropies(by_atom, log_weight, self.mass, self.sums.mean_log, atom_size, entropies)
+        plain.entropies(by_atom, log_weight, self.sums.mass, self.sums.mean_log, atom_size, entropies)
         return Marginals(log_weight, entropies, tail)
 
     def draw_atoms(self, uniform: FloatArray) -> IntArray:
@@ -112,7 +114,7 @@ class PlainMessages:
         c = self.chain
         atoms: IntArray = plain.draw_path(
             self.label, c.node_row, c.edge_label, c.node_target, c.layout.place[self.start], self.after, c.label_begin,
-            c.label_atoms, self.mass, uniform,
+            c.label_atoms, self.sums.mass, uniform,
         )  # fmt: skip
         return atoms
 
@@ -202,8 +204,7 @@ def run_backward(sums: Sums, chain: Chain, state: int, num_tokens_left: int) -> 
 
 def _run_plain(sums: Sums, chain: Chain, state: int, num_tokens_left: int) -> PlainMessages | None:
     """Use plain doubles; ``None`` where they do not do."""
-    with np.errstate(over="ignore"):
-        mass = np.exp(sums.log_sum)  # (L, K)
+    mass = sums.mass
     totals = mass @ np.stack([np.ones(mass.shape[1]), chain.is_text], axis=1)  # (L, 2) all, and text
     if not (most := totals[:, 0].max()) <= _MOST_MASS:
         raise ConfigurationError(
@@ -222,7 +223,7 @@ def _run_plain(sums: Sums, chain: Chain, state: int, num_tokens_left: int) -> Pl
                 return None
             end = len(label)
         elif horizon.is_lost(end, log_partition):
-            return PlainMessages(chain, state, sums, mass, label, after)
+            return PlainMessages(chain, state, sums, label, after)
         else:
             end = max(end + 1, horizon.at(log_partition + _LOG_LOST))
 
@@ -264,9 +265,7 @@ def _is_trusted(partition: float, sums: Sums) -> bool:
         return False
     if partition > plain.TRUSTED * plain.SCALE:
         return True
-    if sums.log_sum.min() > _LOG_LEAST_MASS:
-        return True
-    return bool(np.all((sums.log_sum > _LOG_LEAST_MASS) | np.isneginf(sums.log_sum)))
+    return not plain.has_between(sums.log_sum, -np.inf, _LOG_LEAST_MASS)
 
 
 def _run_to(end: int, label: FloatArray, chain: Chain, state: int, num_tokens_left: int) -> FloatArray:

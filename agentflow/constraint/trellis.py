@@ -145,7 +145,7 @@ class Posterior:
         return self._stack([row.marginals.tail for row in self._rows])  # (B, L)
 
     def log_marginals(self) -> torch.Tensor:
-        """``(B, L, V)`` float64, log-probability of each token at each position; -inf: impossible, or below 1e-20."""
+        """``(B, L, V)`` float64, log-probability of each token at each position; -inf: impossible, or below 1e-16."""
         weights = [torch.from_numpy(row.marginals.log_weight[:, row.constraint.token_atom]) for row in self._rows]
         return self._shape(self._log_probs.double().cpu() + torch.stack(weights))  # (B, L, V)
 
@@ -293,7 +293,7 @@ def normalise_atoms(log_sum: FloatArray, constraint: Constraint) -> Sums:
     total = peak + np.log(np.exp(log_sum - peak).sum(axis=1, keepdims=True))  # (L, 1)
     log_sum = np.where(has_tokens, log_sum - total, -np.inf)  # (L, K)
     mean_log = np.where(has_tokens, log_sum - np.log(np.maximum(constraint.atom_size, 1)), 0.0)  # (L, K)
-    return Sums(log_sum, mean_log)
+    return Sums(np.exp(log_sum), log_sum, mean_log)
 
 
 def condition_sums(sums: Sums, constraint: Constraint) -> _Row:
@@ -324,4 +324,4 @@ def _sum_atoms(values: torch.Tensor, constraint: Constraint) -> Sums:
         peak = torch.where(torch.isfinite(peak), peak, torch.zeros_like(peak))
         scaled = torch.sub(chunk, peak[:, None], out=torch.empty(chunk.shape, dtype=torch.float64)).exp_()  # (l, V)
         parts.append(trellis_tokens.sum_atoms(chunk.numpy(), scaled.numpy(), peak.numpy(), *atoms))
-    return Sums(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
+    return Sums(*(np.concatenate(part) for part in zip(*parts, strict=True)))

@@ -26,8 +26,9 @@ from agentflow.constraint.vectors import add_product, keep_above, load, splat, s
 SCALE = 2.0**900
 FLUSH = 1e-290
 TRUSTED = 1e-250
-UNSEEN = 1e-20
-"""Posterior probability of a state below which what follows it is left out of the marginals."""
+UNSEEN = 1e-16
+"""Posterior probability of a state, the rounding of a double, below which it and what follows it are left out of the
+marginals: together less than 1e-9 of a position."""
 BLOCK = 32
 """Positions that are summed together: their sums over atoms stay in the cache."""
 
@@ -101,6 +102,18 @@ def scatter(weight: Any, begin: Any, members: Any, num_parts: Any, table: Any, t
         for i in range(num):
             for k in range(num_atoms):
                 total[first + i, k] = table[k * BLOCK + i]
+
+
+@njit(cache=True, nogil=True)
+def has_between(values: Any, low: Any, high: Any) -> Any:
+    """Say whether any number of an array ``(L, K)`` is above `low` and at most `high`."""
+    for i in range(len(values)):
+        num = 0
+        for k in range(values.shape[1]):
+            num += int((values[i, k] > low) & (values[i, k] <= high))
+        if num > 0:
+            return True
+    return False
 
 
 @njit(cache=True, nogil=True)

@@ -28,9 +28,11 @@ def sum_atoms(values: Any, scaled: Any, peak: Any, atom: Any, num_atoms: Any, bi
         big: The atom with the most tokens; its sums stay in registers.
 
     Returns:
-        ``(L, K)`` float64 log of each sum (-inf: empty), and ``(L, K)`` mean log-probability within the atom.
+        ``(L, K)`` float64 sums, ``(L, K)`` their logarithms (-inf: empty), and ``(L, K)`` the mean log-probability
+        within the atom.
     """
     num_positions, num_tokens = values.shape
+    mass = np.zeros((num_positions, num_atoms))
     log_sum = np.full((num_positions, num_atoms), -np.inf)
     mean_log = np.zeros((num_positions, num_atoms))
     for i in range(num_positions):
@@ -52,8 +54,10 @@ def sum_atoms(values: Any, scaled: Any, peak: Any, atom: Any, num_atoms: Any, bi
         total[big] = big_total
         moment[big] = big_moment
         is_exact = True
+        scale = np.exp(peak[i])
         for a in range(num_atoms):
             if total[a] > _TINY:
+                mass[i, a] = total[a] * scale
                 log_sum[i, a] = np.log(total[a]) + peak[i]
                 mean_log[i, a] = moment[a] / total[a]
             else:
@@ -75,8 +79,9 @@ def sum_atoms(values: Any, scaled: Any, peak: Any, atom: Any, num_atoms: Any, bi
         for a in range(num_atoms):
             if small[a] > 0:
                 log_sum[i, a] = np.log(small[a]) + top[a]
+                mass[i, a] = np.exp(log_sum[i, a])
                 mean_log[i, a] = small_moment[a] / small[a]
-    return log_sum, mean_log
+    return mass, log_sum, mean_log
 
 
 @njit(cache=True, nogil=True)

@@ -122,7 +122,7 @@ def test_a_schema_with_several_free_values_is_summed_side_by_side(vocabulary, le
     rng = np.random.default_rng(left)
     log_sum = np.where(c.atom_size > 0, rng.normal(0.0, 3.0, (40, c.num_atoms)), -np.inf)
     log_sum -= np.log(np.exp(log_sum).sum(axis=1, keepdims=True))
-    sums = Sums(log_sum, np.where(c.atom_size > 0, log_sum - np.log(np.maximum(c.atom_size, 1)), 0.0))
+    sums = Sums(np.exp(log_sum), log_sum, np.where(c.atom_size > 0, log_sum - np.log(np.maximum(c.atom_size, 1)), 0.0))
     for state in (0, int(np.flatnonzero(c.distance == c.distance.max() // 2)[0])):
         here = run_backward(sums, chain, int(chain.block[state]), left)
         there = run_scaled(sums, chain, int(chain.block[state]), left)
