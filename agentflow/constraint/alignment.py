@@ -3,10 +3,19 @@
     unit (3, 4)   3 -a-> 5   4 -a-> 6     one edge of two lanes, where 5 and 6 are a unit in this order
                   3 -b-> 3   4 -b-> 4     one edge
 
-Copies of a fragment are known to go on alike, and make a *part*. Parts are often alike too: within one value without a
-schema the text of a string goes on in the same way whatever brackets are open, and so does a number. So parts with
-the same labels are put together, as many as there is room for, then the parts that these lead to by one label, and so
-on from there. Any choice gives the same sums; a good one leaves few edges over.
+Copies of a fragment are known to go on alike, and make a *part*. So does a value without a schema whatever brackets
+are open, and the text within one more bracket is reached by the same labels from all of them. Where there are few
+such values, the outermost brackets choose the lane, and those within them the unit:
+
+    lane 0   {{    {{[    {{[{  ...        a closing bracket leads from each of these to the one on its left,
+    lane 1   {[    {[[    {[[{  ...        in its own lane
+    lane 2   [{    [{[    [{[{  ...
+
+A unit may have gaps: brackets nest less deep in some lanes. An edge of a whole unit is one that all nodes have whose
+lane is filled in the unit to which it leads.
+
+Parts are often alike, too. So parts with the same labels are put together, as many as there is room for, then the parts
+that these lead to by one label, and so on from there. Any choice gives the same sums; a good one leaves few edges over.
 """
 
 from __future__ import annotations
@@ -19,12 +28,15 @@ import numpy.typing as npt
 from agentflow.constraint.alignment_kernels import grow
 from agentflow.constraint.automaton import BoolArray
 from agentflow.constraint.chain_kernels import refine
+from agentflow.constraint.free import DEEPEST, bracket_paths
 from agentflow.constraint.vectors import WIDTH
 
 _ROUNDS = 2
-_MOST_NODES = (1, WIDTH // 2)
-_LOOSE_COST = 0.75
-_UNIT_COST = 0.5
+_MOST_NODES = (1, 2, WIDTH // 2)
+_LOOSE_COST = 0.9
+"""Of a single edge, in edges of whole units: 0.42 beside 0.48 ns, fitted to the times of many schemas."""
+_UNIT_COST = 5.0
+"""Of a unit, likewise: 2.6 ns, most of it for reading and writing its numbers."""
 
 LongArray = npt.NDArray[np.int64]
 
@@ -44,11 +56,13 @@ class Nodes(NamedTuple):
         depth: Fewest tokens from the start.
         copy: The copy of a fragment that the node stands in, -1: none.
         origin: What it is a copy of; nodes of one fragment that are copies of one thing have one origin.
+        part: Which brackets of a value without a schema are open; see `agentflow.constraint.free.bracket_paths`.
     """
 
     depth: LongArray
     copy: LongArray
     origin: LongArray
+    part: LongArray
 
 
 class _Parts(NamedTuple):
@@ -95,7 +109,8 @@ def align(
         for most in _MOST_NODES:
             team, rank = _align_parts(parts, most)
             unit, lane = np.unique(team, return_inverse=True)[1][part], WIDTH * rank[part] + place
-            found.append((_cost(edges, unit, _places(unit, lane), num_labels), unit, lane))
+            lane = _places(unit, lane)
+            found.append((_cost(edges, unit, lane, num_labels), unit, lane))
         unit, lane = min(found, key=lambda one: one[0])[1:]
         num_units = int(unit.max()) + 1
         unit[np.bincount(unit)[unit] == 1] = -1
@@ -105,8 +120,7 @@ def align(
         number = np.arange(len(left))
         unit[left], lane[left] = num_units + number // WIDTH, number % WIDTH
         num_units += -(-len(left) // WIDTH)
-    unit = np.unique(unit, return_inverse=True)[1]
-    return unit, _places(unit, lane)
+    return np.unique(unit, return_inverse=True)[1], lane
 
 
 def _make_parts(
@@ -176,28 +190,42 @@ def _seeds(name: LongArray, is_open: BoolArray, depth: LongArray) -> tuple[LongA
 
 
 def _places(unit: LongArray, lane: LongArray) -> LongArray:
-    """Number the nodes of each unit."""
+    """Number the nodes of each unit whose places are not numbers of lanes."""
     order = np.lexsort((lane, unit))
     size = np.bincount(unit)
     place = np.empty(len(unit), np.int64)
     place[order] = np.arange(len(unit)) - np.repeat(np.cumsum(size) - size, size)
-    return place
+    most = np.zeros(len(size), np.int64)
+    np.maximum.at(most, unit, lane)
+    return np.where(most[unit] < WIDTH, lane, place)
 
 
 def whole_edges(edges: Edges, unit: LongArray, place: LongArray, num_labels: int) -> tuple[BoolArray, BoolArray]:
-    """Say which edges are a part of an edge of a whole unit, and which of these are the first of it."""
-    size = np.bincount(unit)
+    """Say which edges are a part of an edge of a whole unit, and which of these are the first of it.
+
+    Such an edge leads from each node of a unit to that in the same place of another, wherever both have one.
+    """
+    filled = lanes_of(unit, place)
     source, target = unit[edges.source], unit[edges.target]
-    level = np.flatnonzero((place[edges.source] == place[edges.target]) & (size[source] > 1))
-    key = (source[level] * (num_labels + 1) + edges.label[level]) * len(size) + target[level]
+    common = np.bitwise_count(filled[source] & filled[target])
+    level = np.flatnonzero((place[edges.source] == place[edges.target]) & (common > 1))
+    key = (source[level] * (num_labels + 1) + edges.label[level]) * len(filled) + target[level]
     order = np.argsort(key, kind="stable")
     at = np.flatnonzero(np.diff(key[order], prepend=-1))
     num = np.diff(np.append(at, len(key)))
     by_key = level[order]
-    is_whole = np.repeat(num == size[source[by_key[at]]], num)
-    is_lane = np.zeros(len(source), bool)
-    is_lane[by_key[is_whole]] = True
-    return is_lane, is_lane & (place[edges.source] == 0)
+    is_whole = num == common[by_key[at]]
+    is_lane, is_first = np.zeros((2, len(source)), bool)
+    is_lane[by_key[np.repeat(is_whole, num)]] = True
+    is_first[by_key[at[is_whole]]] = True
+    return is_lane, is_first
+
+
+def lanes_of(unit: LongArray, place: LongArray) -> npt.NDArray[np.uint8]:
+    """Give the places of each unit that have a node, a bit each."""
+    filled = np.zeros(int(unit.max()) + 1, np.uint8)
+    np.bitwise_or.at(filled, unit, np.left_shift(1, place).astype(np.uint8))
+    return filled
 
 
 def _align_copies(nodes: Nodes, is_shared: BoolArray) -> tuple[LongArray, LongArray]:
@@ -207,15 +235,35 @@ def _align_copies(nodes: Nodes, is_shared: BoolArray) -> tuple[LongArray, LongAr
     is_copy = nodes.copy >= 0
     if is_copy.any():
         copies, copy = np.unique(nodes.copy[is_copy], return_inverse=True)
-        group, place = _group_copies(nodes, is_copy & ~is_shared, copies)
-        key[is_copy] = group[copy] * (int(nodes.origin.max()) + 1) + nodes.origin[is_copy]
-        lane[is_copy] = place[copy]
-    unit = np.unique(key, return_inverse=True)[1]
-    return unit, _places(unit, lane)
+        group, place, num_chosen = (values[copy] for values in _group_copies(nodes, is_copy & ~is_shared, copies))
+        path, offset = _split_brackets(nodes.part[is_copy], num_chosen)
+        key[is_copy] = (group * (int(path.max()) + 1) + path) * (int(nodes.origin.max()) + 1) + nodes.origin[is_copy]
+        lane[is_copy] = place + offset
+    return np.unique(key, return_inverse=True)[1], lane
 
 
-def _group_copies(nodes: Nodes, is_member: BoolArray, copies: LongArray) -> tuple[LongArray, LongArray]:
-    """Put copies of one fragment in groups of eight, the largest first, and then by depth."""
+def _split_brackets(part: LongArray, num_chosen: LongArray) -> tuple[LongArray, LongArray]:
+    """Take the outermost brackets as a choice of the lane, and number what is left of them.
+
+    Args:
+        part: ``(N,)``, the brackets of each node.
+        num_chosen: ``(N,)``, how many of them choose the lane.
+    """
+    depth, bits = (values[part].astype(np.int64) for values in bracket_paths())
+    num_inner = np.maximum(depth - num_chosen, 0)
+    inner = (1 << num_inner) | (bits & ((1 << num_inner) - 1))
+    path = inner * (DEEPEST + 1) + np.minimum(depth, num_chosen)
+    return path, (bits >> num_inner) << np.maximum(num_chosen - depth, 0)
+
+
+def _group_copies(nodes: Nodes, is_member: BoolArray, copies: LongArray) -> tuple[LongArray, LongArray, LongArray]:
+    """Put copies of one fragment in groups of eight, the largest first, and then by depth.
+
+    Where fewer are in a group, the outermost brackets choose among several lanes for each of them.
+
+    Returns:
+        For each copy its group, its first lane, and how many brackets choose a lane.
+    """
     copy, origin = np.searchsorted(copies, nodes.copy[is_member]), nodes.origin[is_member]
     low, depth = np.full((2, len(copies)), np.iinfo(np.int64).max)
     high = np.full(len(copies), -1)
@@ -230,7 +278,11 @@ def _group_copies(nodes: Nodes, is_member: BoolArray, copies: LongArray) -> tupl
     order = np.lexsort((depth, -size, fragment))
     is_first = np.append(True, fragment[order][1:] != fragment[order][:-1])
     number = np.arange(len(order)) - np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))
-    group, place = np.empty((2, len(copies)), np.int64)
+    group, place, num_chosen = np.zeros((3, len(copies)), np.int64)
     group[order] = np.cumsum(number % WIDTH == 0) - 1
     place[order] = number % WIDTH
-    return group, place
+    has_parts = np.zeros(len(copies), bool)
+    has_parts[copy[nodes.part[is_member] > 0]] = True
+    num = np.bincount(group)[group]
+    num_chosen[has_parts] = np.log2(WIDTH // num[has_parts])
+    return group, place << num_chosen, num_chosen

@@ -24,7 +24,7 @@ import numpy as np
 from agentflow.constraint.automaton import IntArray
 from agentflow.constraint.fragment import Fragment, SlotSpec
 from agentflow.constraint.free import Containers
-from agentflow.constraint.free_fragment import numbers_in_deepest
+from agentflow.constraint.free_fragment import Roles, roles_in_deepest
 from agentflow.constraint.graph import END_NODE, START_NODE, Graph, Slot
 from agentflow.constraint.index import slot_fragment
 from agentflow.constraint.limits import num_states_left, restore_states, spend
@@ -65,7 +65,9 @@ class TokenAutomaton(NamedTuple):
         fragments: The fragments that labels refer to.
         copy: ``(S,)`` int32, the copy of a fragment that each state stands in, -1: none.
         origin: ``(S,)`` int32, what the state is a copy of: states of one fragment that have one number in it
-            have one origin, -1: none. Values without a schema are parts of one fragment, however deep they may be.
+            have one origin, -1: none. Values without a schema are parts of one fragment, however deep they may be;
+            states that go on alike within their brackets have one origin.
+        part: ``(S,)`` int32, which brackets of a value without a schema are open, 0: none; see `Containers`.
     """
 
     num_states: int
@@ -77,6 +79,7 @@ class TokenAutomaton(NamedTuple):
     fragments: list[Fragment]
     copy: IntArray
     origin: IntArray
+    part: IntArray
 
 
 @dataclass
@@ -169,9 +172,18 @@ def assemble(graph: Graph, vocabulary: Vocabulary) -> TokenAutomaton:
     finally:
         scope.clear()  # parts and components refer to each other
     source, label, target = whole.edges()
-    copy, origin = whole.copies()
+    copy, origin, part = whole.copies()
     return TokenAutomaton(
-        whole.num_states, whole.final, source, label, target, list(common.labels), common.fragments, copy, origin
+        whole.num_states,
+        whole.final,
+        source,
+        label,
+        target,
+        list(common.labels),
+        common.fragments,
+        copy,
+        origin,
+        part,
     )
 
 
@@ -182,7 +194,7 @@ class _Common:
         self.ways = ways
         self.labels: dict[Label | int, int] = {}
         self.fragments: list[Fragment] = []
-        self.wholes: dict[int, tuple[object, IntArray]] = {}  # by fragment, what it is a part of, and its states there
+        self.wholes: dict[int, tuple[object, Roles]] = {}  # by fragment, what it is a part of, and its states there
         self._fragment_names: dict[int, int] = {}
         self._by_slots: dict[tuple[int, ...], Fragment] = {}
         self._patterns: dict[int, _Pattern] = {}
@@ -213,10 +225,11 @@ class _Common:
             return
         slot = slots[0]
         if len(slots) == 1 and isinstance(slot, SlotSpec) and isinstance(slot.dfa, Containers) and not slot.entry:
-            states = numbers_in_deepest(slot.dfa, self.ways.vocabulary)
-            self.wholes[id(fragment)] = (slot.dfa.comma, slot.dfa.colon), states
+            roles = roles_in_deepest(slot.dfa, self.ways.vocabulary)
+            self.wholes[id(fragment)] = (slot.dfa.comma, slot.dfa.colon), roles
         else:
-            self.wholes[id(fragment)] = id(fragment), np.arange(fragment.num_states, dtype=np.int32)
+            states = np.arange(fragment.num_states, dtype=np.int32)
+            self.wholes[id(fragment)] = id(fragment), Roles(np.zeros_like(states), states)
 
     def label(self, fragment: int, cell: int, without: frozenset[int] = frozenset()) -> int:
         return self.labels.setdefault(Label(fragment, cell, without), len(self.labels))
@@ -326,19 +339,19 @@ class _Assembler:
         source, label, target = self.edges()
         return _Pattern(self.num_states, source, label, np.where(target >= 0, target, self.num_states - 2 - target))
 
-    def copies(self) -> tuple[IntArray, IntArray]:
-        """Say for each state which copy of a fragment it stands in, and which state of it it is a copy of."""
-        copy, origin = np.full((2, self.num_states), -1, np.int32)
+    def copies(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Say for each state which copy of a fragment it stands in, what it is a copy of, and within which brackets."""
+        copy, origin, part = np.full((3, self.num_states), [[-1], [-1], [0]], np.int32)
         sizes: dict[object, int] = {}
-        for whole, states in self._common.wholes.values():
-            sizes[whole] = max(sizes.get(whole, 0), int(states[-1]) + 1)
+        for whole, roles in self._common.wholes.values():
+            sizes[whole] = max(sizes.get(whole, 0), int(roles.role.max()) + 1)
         first = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
         for number, (fragment, base) in enumerate(self.fragments):
             here = slice(base, base + fragment.num_states)
-            whole, states = self._common.wholes[id(fragment)]
-            copy[here] = number
-            origin[here] = first[whole] + states
-        return copy, origin
+            whole, roles = self._common.wholes[id(fragment)]
+            copy[here], part[here] = number, roles.part
+            origin[here] = first[whole] + roles.role
+        return copy, origin, part
 
     # ------------------------------------------------------------ states
 

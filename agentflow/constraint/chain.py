@@ -173,7 +173,7 @@ def _edges_of(c: Constraint, edge_label: LongArray, block: LongArray, first: Lon
 
 
 def _nodes_of(c: Constraint, depth: LongArray, first: LongArray) -> Nodes:
-    return Nodes(depth, c.copy[first].astype(np.int64), c.origin[first].astype(np.int64))
+    return Nodes(depth, *(values[first].astype(np.int64) for values in (c.copy, c.origin, c.part)))
 
 
 def _merge(c: Constraint, edge_label: LongArray) -> LongArray:

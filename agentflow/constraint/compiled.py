@@ -68,6 +68,8 @@ class Constraint:
         copy: ``(S,)`` int32, the copy of a fragment that each state stands in, -1: none.
         origin: ``(S,)`` int32, what the state is a copy of, -1: nothing. Copies go on by the same labels to the
             same places of their copies, and differ where they are left.
+        part: ``(S,)`` int32, which brackets of a value without a schema are open, 0: none; see `Containers`. Parts of
+            one copy go on alike, too, in states that are copies of one thing.
     """
 
     vocabulary: Vocabulary
@@ -82,6 +84,7 @@ class Constraint:
     final: int
     copy: IntArray
     origin: IntArray
+    part: IntArray
 
     @property
     def start_state(self) -> int:
@@ -362,4 +365,5 @@ def _pack(automaton: TokenAutomaton, vocabulary: Vocabulary) -> Constraint:
         final=final,
         copy=automaton.copy[keep],
         origin=automaton.origin[keep],
+        part=automaton.part[keep],
     )

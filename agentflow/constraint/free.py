@@ -56,13 +56,18 @@ class Containers(CharDfa):
         depth: Most brackets within brackets.
         comma: What separates entries.
         colon: What separates a key from its value.
-        depths: ``(S,)`` int32, brackets that are open in each state, ascending.
+        parts: ``(S,)`` int32, which brackets are open in each state, ascending: a number of `bracket_paths`.
     """
 
     depth: int
     comma: str
     colon: str
-    depths: IntArray
+    parts: IntArray
+
+    @property
+    def depths(self) -> IntArray:
+        """``(S,)`` int32, how many brackets are open in each state, ascending."""
+        return bracket_paths().depth[self.parts]
 
     @cached_property
     def words(self) -> IntArray:
@@ -103,6 +108,26 @@ def num_stacks(depth: int) -> int:
     return len(stacks(depth))
 
 
+class BracketPaths(NamedTuple):
+    """The sequences of open brackets, shorter ones first, number 0: none.
+
+    Attributes:
+        depth: ``(P,)`` int32, how many are open.
+        bits: ``(P,)`` int32, which, the innermost last: 0 for an object, 1 for an array.
+    """
+
+    depth: IntArray
+    bits: IntArray
+
+
+@lru_cache(maxsize=1)
+def bracket_paths() -> BracketPaths:
+    """Give the sequences that number the parts of an automaton."""
+    found = ["", *stacks(DEEPEST)]
+    bits = [int("0" + stack.replace("{", "0").replace("[", "1"), 2) for stack in found]
+    return BracketPaths(np.array([len(stack) for stack in found], np.int32), np.array(bits, np.int32))
+
+
 def _may_open(stack: str, char: str, depth: int) -> bool:
     if len(stack) >= depth:
         return False
@@ -115,7 +140,7 @@ def _cut(whole: Containers, depth: int) -> Containers:
     """Take the states within at most so many brackets."""
     num = int(np.searchsorted(whole.depths, depth, side="right"))
     table = np.where(whole.table[:num] < num, whole.table[:num], -1)
-    return Containers(whole.starts, table, whole.accepting[:num], depth, whole.comma, whole.colon, whole.depths[:num])
+    return Containers(whole.starts, table, whole.accepting[:num], depth, whole.comma, whole.colon, whole.parts[:num])
 
 
 class _PartKind(NamedTuple):
@@ -188,8 +213,8 @@ def _write(comma: str, colon: str) -> Containers:
         begin = begin_of[stack]
         bases = np.array([begin, begin_of[stack[:-1]], begin_of.get(stack + "{", -1), begin_of.get(stack + "[", -1)])
         table[begin : begin + len(part.table), columns] = np.where(part.table < 0, -1, part.table + bases[part.place])
-    depths = np.repeat([0, *map(len, all_stacks)], [2, *sizes]).astype(np.int32)
-    return Containers(starts, table, np.arange(len(table)) == 1, DEEPEST, comma, colon, depths)
+    part_of = np.repeat(np.arange(len(all_stacks) + 1), [2, *sizes]).astype(np.int32)
+    return Containers(starts, table, np.arange(len(table)) == 1, DEEPEST, comma, colon, part_of)
 
 
 def _columns() -> tuple[IntArray, IntArray]:

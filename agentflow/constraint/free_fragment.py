@@ -15,7 +15,7 @@ import numpy as np
 
 from agentflow.constraint.automaton import BoolArray, IntArray, reach_forward
 from agentflow.constraint.fragment import DEAD
-from agentflow.constraint.free import DEEPEST, FULL_DEPTH, Containers, containers
+from agentflow.constraint.free import DEEPEST, FULL_DEPTH, Containers, bracket_paths, containers
 from agentflow.constraint.lift import Lifted, lift, lift_key
 from agentflow.constraint.surface_bytes import spell
 from agentflow.constraint.vocabulary import Vocabulary
@@ -30,11 +30,16 @@ class LeanLift(NamedTuple):
 
     Attributes:
         lifted: The lift; states within at most `FULL_DEPTH` brackets have the numbers that the automaton gives them.
-        depths: ``(S,)`` int32, brackets that are open in each state.
+        parts: ``(S,)`` int32, which brackets are open in each state; see `Containers`.
     """
 
     lifted: Lifted
-    depths: IntArray
+    parts: IntArray
+
+    @property
+    def depths(self) -> IntArray:
+        """``(S,)`` int32, how many brackets are open in each state."""
+        return bracket_paths().depth[self.parts]
 
 
 def lift_containers(dfa: Containers, vocabulary: Vocabulary) -> Lifted:
@@ -43,10 +48,29 @@ def lift_containers(dfa: Containers, vocabulary: Vocabulary) -> Lifted:
     return lean.lifted if dfa.depth == DEEPEST else _keep(lean, lean.depths <= dfa.depth).lifted
 
 
-def numbers_in_deepest(dfa: Containers, vocabulary: Vocabulary) -> IntArray:
-    """Give for each state of a place's fragment its number in that of the deepest place, ascending."""
-    depths = lean_lift(dfa, vocabulary).depths
-    return np.flatnonzero(depths <= dfa.depth).astype(np.int32)
+class Roles(NamedTuple):
+    """What the states of a fragment are in the part of theirs; each array is ``(S,)`` int32.
+
+    Attributes:
+        part: Which brackets are open; see `Containers`.
+        role: States with one role go on alike within their parts.
+    """
+
+    part: IntArray
+    role: IntArray
+
+
+def roles_in_deepest(dfa: Containers, vocabulary: Vocabulary) -> Roles:
+    """Say what the states of a place's fragment are, alike for places of any depth."""
+    lean = lean_lift(dfa, vocabulary)
+    order = np.argsort(lean.parts, kind="stable")
+    size = np.bincount(lean.parts)
+    rank = np.empty(len(order), np.int64)  # within its part
+    rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(size) - size, size)
+    depth, bits = (values[lean.parts] for values in bracket_paths())
+    kind = np.where(depth == 0, 0, 1 + bits % 2 + 2 * (depth > FULL_DEPTH))
+    is_kept = depth <= dfa.depth
+    return Roles(lean.parts[is_kept], (kind * int(size.max()) + rank)[is_kept].astype(np.int32))
 
 
 def lean_lift(dfa: Containers, vocabulary: Vocabulary) -> LeanLift:
@@ -66,24 +90,25 @@ def lean_key(whole: Containers) -> tuple[object, ...]:
 def _make_lean(whole: Containers, vocabulary: Vocabulary) -> LeanLift:
     lifted = lift(whole.starts, whole.table, whole.accepting.astype(np.int32), "value", vocabulary)
     table = lifted.table.copy()
-    depths = _depths(whole)
+    parts = _parts(whole)
+    depths = bracket_paths().depth[parts]
     if _has_words(vocabulary):
         table[np.isin(table, whole.words)] = DEAD
     if _has_characters(vocabulary):
         is_deep = (np.arange(len(table)) < whole.num_states) & (depths > FULL_DEPTH)
         table[is_deep[:, None] & (table >= whole.num_states)] = DEAD
     kept = reach_forward(table) | ((np.arange(len(table)) < whole.num_states) & (depths <= FULL_DEPTH))
-    return _keep(LeanLift(lifted._replace(table=table, counts=np.zeros((0, 0), np.int32)), depths), kept)
+    return _keep(LeanLift(lifted._replace(table=table, counts=np.zeros((0, 0), np.int32)), parts), kept)
 
 
-def _depths(whole: Containers) -> IntArray:
-    """Give the brackets that are open in each state of the lift, in those within characters too."""
+def _parts(whole: Containers) -> IntArray:
+    """Say which brackets are open in each state of the lift, in those within characters too."""
     table = spell(whole.starts, whole.table, "value").table
-    depths = np.append(whole.depths, np.zeros(len(table) - whole.num_states, np.int32)).astype(np.int32)
-    for _ in range(_MAX_CHARACTER_BYTES - 1):  # towards the lead byte, whose state is as deep as those behind it
+    parts = np.append(whole.parts, np.zeros(len(table) - whole.num_states, np.int32)).astype(np.int32)
+    for _ in range(_MAX_CHARACTER_BYTES - 1):  # towards the lead byte, whose state is in the part of those behind it
         inner = table[whole.num_states :]
-        depths[whole.num_states :] = np.where(inner >= 0, depths[inner], 0).max(axis=1, initial=0)
-    return depths
+        parts[whole.num_states :] = np.where(inner >= 0, parts[inner], 0).max(axis=1, initial=0)
+    return parts
 
 
 def _has_words(vocabulary: Vocabulary) -> bool:
@@ -109,4 +134,4 @@ def _keep(lean: LeanLift, is_kept: BoolArray) -> LeanLift:
     rank = np.where(is_kept, np.cumsum(is_kept) - 1, DEAD).astype(np.int32)
     table = lifted.table[is_kept]
     table = np.where(table >= 0, rank[np.maximum(table, 0)], table)
-    return LeanLift(lifted._replace(labels=lifted.labels[is_kept], table=table), lean.depths[is_kept])
+    return LeanLift(lifted._replace(labels=lifted.labels[is_kept], table=table), lean.parts[is_kept])

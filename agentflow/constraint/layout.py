@@ -7,8 +7,8 @@ that one edge of the unit stands for an edge of each of them and eight products 
 
     unit of 3 states at 40, 41, 42  --label 7-->  unit at 96      stands for 40 -7-> 96, 41 -7-> 97, 42 -7-> 98
 
-Edges that not all nodes of a unit have stay edges of single nodes. What is put together is said in
-`agentflow.constraint.alignment`.
+Edges that not all nodes of a unit have stay edges of single nodes. A unit may have gaps, whose numbers stay 0. What is
+put together is said in `agentflow.constraint.alignment`.
 
 A processor waits for a sum before it adds to it, and guesses when a loop ends. So the edges of four units, or four
 single nodes, stand side by side, filled up with edges that add nothing; and those with as many edges follow each other:
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from agentflow.constraint.alignment import Edges, LongArray, Nodes, align, whole_edges
+from agentflow.constraint.alignment import Edges, LongArray, Nodes, align, lanes_of, whole_edges
 from agentflow.constraint.automaton import BoolArray
 from agentflow.constraint.vectors import WIDTH
 
@@ -42,13 +42,18 @@ class Groups(NamedTuple):
 
     Attributes:
         begin: ``(G + 1,)``, where the steps of each group begin.
-        label: ``(steps * 4,)``, the labels of one edge of each owner, and of the next.
-        target: Their targets; those of whole units are the first nodes of these.
+        edge: ``(steps * 4,)``, one edge of each owner, and then the next: its label in the upper half of the number's
+            bits, its target in the lower; targets of whole units are the first nodes of these.
     """
 
     begin: npt.NDArray[Any]
-    label: npt.NDArray[Any]
-    target: npt.NDArray[Any]
+    edge: npt.NDArray[Any]
+
+    @property
+    def label(self) -> npt.NDArray[Any]:
+        """``(steps * 4,)``, the labels."""
+        label: npt.NDArray[Any] = self.edge >> self.edge.dtype.type(4 * self.edge.itemsize)
+        return label
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +70,8 @@ class Layout:
         lanes: The edges of whole units; a group has four units.
         loose: All other edges; a group has four nodes.
         loose_node: The nodes that have such edges.
+        filled: ``(U,)`` uint8, the places of each unit that have a node, a bit each; edges of whole units may lead from
+            the others, too.
         begin: Where the groups of sums begin, in `lanes` and `loose`.
         reached: ``(D, 4)`` int64, where the groups of units end, and those of single nodes, of states and of sums, that
             can be reached within 0, 1, ... tokens, or a few more.
@@ -75,6 +82,7 @@ class Layout:
     lanes: Groups
     loose: Groups
     loose_node: npt.NDArray[Any]
+    filled: npt.NDArray[np.uint8]
     begin: tuple[int, int]
     reached: LongArray
 
@@ -133,7 +141,8 @@ def lay_out(edges: Edges, states: Nodes, num_labels: int, *, min_edges: int = _M
     rank[units.number[units.number >= 0]] = np.flatnonzero(units.number >= 0)
     node = WIDTH * rank[unit] + lane
     limit = max(WIDTH * len(units.number), num_labels + 2)
-    whole, rest = (Edges(node[edges.source[x]], edges.label[x], node[edges.target[x]]) for x in (is_first, ~is_lane))
+    whole = Edges(rank[unit[edges.source[is_first]]], edges.label[is_first], WIDTH * rank[unit[edges.target[is_first]]])
+    rest = Edges(node[edges.source[~is_lane]], edges.label[~is_lane], node[edges.target[~is_lane]])
     own, num_loose = np.unique(edges.source[~is_lane], return_counts=True)
     singles = _order(own, kind[unit[own]], depth[unit[own]], num_loose, num_depths)
     loose_node = np.where(singles.number >= 0, node[singles.number], 0)
@@ -144,9 +153,10 @@ def lay_out(edges: Edges, states: Nodes, num_labels: int, *, min_edges: int = _M
     layout = Layout(
         place=place,
         num_units=len(units.number),
-        lanes=_pack(whole, whole.source // WIDTH, len(units.number), num_labels + 1, limit),
+        lanes=_pack(whole, whole.source, len(units.number), num_labels + 1, limit),
         loose=_pack(rest, at[rest.source], len(loose_node), num_labels + 1, limit),
         loose_node=narrow(loose_node, limit),
+        filled=np.where(units.number < 0, 0, lanes_of(unit, lane)[units.number]).astype(np.uint8),
         begin=(units.begin // GROUP, singles.begin // GROUP),
         reached=-(-np.hstack([units.ends, singles.ends])[steps] // GROUP),
     )
@@ -199,15 +209,15 @@ def _name(states: Nodes, sources: LongArray, begin: LongArray) -> Nodes:
     """Describe the shared sums behind the states: copies of one sum are those whose sources have the same origins."""
     if not len(begin):
         return states
-    copy = np.minimum.reduceat(states.copy[sources], begin)
-    copy[copy != np.maximum.reduceat(states.copy[sources], begin)] = -1
+    copy, part = (np.minimum.reduceat(values[sources], begin) for values in (states.copy, states.part))
+    most = (np.maximum.reduceat(values[sources], begin) for values in (states.copy, states.part))
+    copy[np.any([low != high for low, high in zip((copy, part), most, strict=True)], axis=0)] = -1
     num_origins = int(states.origin.max()) + 1
     salt = np.random.default_rng(1).integers(1 << 63, size=num_origins + 1, dtype=np.uint64)
     names = np.unique(np.add.reduceat(salt[states.origin[sources]], begin), return_inverse=True)[1]
     depth = np.minimum.reduceat(states.depth[sources], begin)
-    return Nodes(
-        np.append(states.depth, depth), np.append(states.copy, copy), np.append(states.origin, num_origins + names)
-    )
+    added = depth, copy, num_origins + names, part
+    return Nodes(*(np.append(old, new) for old, new in zip(states, added, strict=True)))
 
 
 def _pack(edges: Edges, owner: LongArray, num_owners: int, nothing: int, limit: int) -> Groups:
@@ -221,7 +231,8 @@ def _pack(edges: Edges, owner: LongArray, num_owners: int, nothing: int, limit: 
     at = GROUP * step + owner % GROUP
     label, target = np.full(GROUP * int(begin[-1]), nothing), np.zeros(GROUP * int(begin[-1]), np.int64)
     label[at], target[at] = edges.label[order], edges.target[order]
-    return Groups(begin.astype(np.uint32), narrow(label, limit), narrow(target, limit))
+    half, whole = (16, np.uint32) if limit <= np.iinfo(np.uint16).max else (32, np.uint64)
+    return Groups(begin.astype(np.uint32), ((label << half) | target).astype(whole))
 
 
 def narrow(values: npt.NDArray[Any], limit: int) -> npt.NDArray[Any]:

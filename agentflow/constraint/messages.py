@@ -282,7 +282,7 @@ def _run_to(end: int, label: FloatArray, chain: Chain, state: int, num_tokens_le
     rows[:] = 0.0
     rows[end & 1, : layout.num_state_nodes] = after[end]
     plain.backward(
-        label, *layout.lanes, *layout.loose, layout.loose_node, *layout.begin,
+        label, *layout.lanes, *layout.loose, layout.loose_node, layout.filled, *layout.begin,
         chain.groups_reached_within(length, state), rows[2], rows[:2], after, end, final, tail,
     )  # fmt: skip
     return after

@@ -31,7 +31,7 @@ from agentflow.constraint.surface_bytes import Style
 from agentflow.constraint.vocabulary import Trie, Vocabulary
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
-_FORMAT = 4
+_FORMAT = 5
 _STYLES: tuple[Style, ...] = ("json", "raw", "value")
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def prepare(vocabulary: Vocabulary) -> None:
     for i, slot in enumerate(slots):
         arrays |= _pack(f"lift{i}", _lift_slot(slot, vocabulary))
     values = lean_lift(_free_values(), vocabulary)
-    arrays |= _pack("values", values.lifted) | {"values.depths": values.depths}
+    arrays |= _pack("values", values.lifted) | {"values.parts": values.parts}
     pairs = vocabulary.read_pairs() if path is not None else None
     if pairs is not None:
         vocabulary.take_pairs(pairs)
@@ -111,7 +111,7 @@ def _read_file(path: Path, vocabulary: Vocabulary, slots: list[SlotSpec]) -> boo
         pairs = PairTable(*parts) if parts else None
         exits = {style: _unpack_exits(style, arrays, vocabulary) for style in _STYLES}
         lifts = [_unpack(f"lift{i}", arrays) for i in range(len(slots))]
-        values = LeanLift(_unpack("values", arrays), arrays["values.depths"])
+        values = LeanLift(_unpack("values", arrays), arrays["values.parts"])
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
         _log.warning("the prepared vocabulary %s cannot be read (%s); it is made anew", path, error)
         return False

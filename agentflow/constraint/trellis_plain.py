@@ -142,25 +142,29 @@ def entropies(weight: Any, log_weight: Any, mass: Any, mean_log: Any, atom_size:
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def _follow(
-    mass: Any, lane_begin: Any, lane_label: Any, lane_target: Any, first: Any, last: Any, loose_begin: Any,
-    loose_label: Any, loose_target: Any, loose_node: Any, first_loose: Any, last_loose: Any, following: Any,
-    partial: Any, here: Any, is_kept: Any, kept: Any,
+    mass: Any, lane_begin: Any, lane_edge: Any, first: Any, last: Any, loose_begin: Any, loose_edge: Any,
+    loose_node: Any, first_loose: Any, last_loose: Any, following: Any, filled: Any, partial: Any, here: Any,
+    is_kept: Any, kept: Any,
 ) -> None:  # fmt: skip
     """Fill `here` for the groups of units from `first` to before `last`, and `kept` if that is asked for."""
+    one = np.uintp(1)
+    shift = np.uintp(4 * loose_edge.itemsize)
+    low = (one << shift) - one
     for g in range(np.uintp(first_loose), np.uintp(last_loose)):
         s0 = s1 = s2 = s3 = 0.0
-        for step in range(np.uintp(loose_begin[g]), np.uintp(loose_begin[g + np.uintp(1)])):
+        for step in range(np.uintp(loose_begin[g]), np.uintp(loose_begin[g + one])):
             e = step * np.uintp(4)
-            s0 += mass[loose_label[e]] * following[loose_target[e]]
-            e += np.uintp(1)
-            s1 += mass[loose_label[e]] * following[loose_target[e]]
-            e += np.uintp(1)
-            s2 += mass[loose_label[e]] * following[loose_target[e]]
-            e += np.uintp(1)
-            s3 += mass[loose_label[e]] * following[loose_target[e]]
+            x0 = np.uintp(loose_edge[e])
+            x1 = np.uintp(loose_edge[e + one])
+            x2 = np.uintp(loose_edge[e + np.uintp(2)])
+            x3 = np.uintp(loose_edge[e + np.uintp(3)])
+            s0 += mass[x0 >> shift] * following[x0 & low]
+            s1 += mass[x1 >> shift] * following[x1 & low]
+            s2 += mass[x2 >> shift] * following[x2 & low]
+            s3 += mass[x3 >> shift] * following[x3 & low]
         at = g * np.uintp(4)
         partial[loose_node[at]] = s0
-        partial[loose_node[at + np.uintp(1)]] = s1
+        partial[loose_node[at + one]] = s1
         partial[loose_node[at + np.uintp(2)]] = s2
         partial[loose_node[at + np.uintp(3)]] = s3
     for g in range(np.uintp(first), np.uintp(last)):
@@ -169,16 +173,21 @@ def _follow(
         t1 = load(partial, at + np.uintp(8))
         t2 = load(partial, at + np.uintp(16))
         t3 = load(partial, at + np.uintp(24))
-        for step in range(np.uintp(lane_begin[g]), np.uintp(lane_begin[g + np.uintp(1)])):
+        for step in range(np.uintp(lane_begin[g]), np.uintp(lane_begin[g + one])):
             e = step * np.uintp(4)
-            t0 = add_product(t0, mass[lane_label[e]], load(following, np.uintp(lane_target[e])))
-            e += np.uintp(1)
-            t1 = add_product(t1, mass[lane_label[e]], load(following, np.uintp(lane_target[e])))
-            e += np.uintp(1)
-            t2 = add_product(t2, mass[lane_label[e]], load(following, np.uintp(lane_target[e])))
-            e += np.uintp(1)
-            t3 = add_product(t3, mass[lane_label[e]], load(following, np.uintp(lane_target[e])))
-        t0, t1, t2, t3 = keep_above(t0, FLUSH), keep_above(t1, FLUSH), keep_above(t2, FLUSH), keep_above(t3, FLUSH)
+            x0 = np.uintp(lane_edge[e])
+            x1 = np.uintp(lane_edge[e + one])
+            x2 = np.uintp(lane_edge[e + np.uintp(2)])
+            x3 = np.uintp(lane_edge[e + np.uintp(3)])
+            t0 = add_product(t0, mass[x0 >> shift], load(following, x0 & low))
+            t1 = add_product(t1, mass[x1 >> shift], load(following, x1 & low))
+            t2 = add_product(t2, mass[x2 >> shift], load(following, x2 & low))
+            t3 = add_product(t3, mass[x3 >> shift], load(following, x3 & low))
+        u = g * np.uintp(4)
+        t0 = keep_above(t0, FLUSH, filled[u])
+        t1 = keep_above(t1, FLUSH, filled[u + one])
+        t2 = keep_above(t2, FLUSH, filled[u + np.uintp(2)])
+        t3 = keep_above(t3, FLUSH, filled[u + np.uintp(3)])
         store(here, at, t0)
         store(here, at + np.uintp(8), t1)
         store(here, at + np.uintp(16), t2)
@@ -192,21 +201,20 @@ def _follow(
 
 @njit(cache=True, nogil=True)
 def backward(
-    label: Any, lane_begin: Any, lane_label: Any, lane_target: Any, loose_begin: Any, loose_label: Any,
-    loose_target: Any, loose_node: Any, begin: Any, begin_loose: Any, reached: Any, partial: Any, rows: Any,
-    after: Any, horizon: Any, final: Any, tail: Any,
+    label: Any, lane_begin: Any, lane_edge: Any, loose_begin: Any, loose_edge: Any, loose_node: Any, filled: Any,
+    begin: Any, begin_loose: Any, reached: Any, partial: Any, rows: Any, after: Any, horizon: Any, final: Any,
+    tail: Any,
 ) -> None:  # fmt: skip
     """Sum, for each position and state, over all ways to go on to the end of the canvas, times `SCALE`.
 
     Args:
         label: ``(L, C + 2)`` float64 probabilities of the labels, 1, and 0.
         lane_begin: The edges of whole units, in groups of four units; see `Layout`, as for all down to `reached`.
-        lane_label: Their labels.
-        lane_target: Their targets.
+        lane_edge: Their labels and targets.
         loose_begin: All other edges, in groups of four nodes.
-        loose_label: Their labels.
-        loose_target: Their targets.
+        loose_edge: Their labels and targets.
         loose_node: The nodes that have such edges.
+        filled: ``(U,)`` uint8, the places of each unit that have a node, a bit each.
         begin: The first group of units of sums that states share.
         begin_loose: The first group of single ones.
         reached: ``(L, 4)``, where the groups end that matter at each position.
@@ -222,12 +230,12 @@ def backward(
         following, here = rows[1 - (i & 1)], rows[i & 1]
         mass = label[i]
         _follow(
-            mass, lane_begin, lane_label, lane_target, begin, reached[i, 1], loose_begin, loose_label, loose_target,
-            loose_node, begin_loose, reached[i, 3], following, partial, following, False, after[i],
+            mass, lane_begin, lane_edge, begin, reached[i, 1], loose_begin, loose_edge, loose_node, begin_loose,
+            reached[i, 3], following, filled, partial, following, False, after[i],
         )  # fmt: skip
         _follow(
-            mass, lane_begin, lane_label, lane_target, 0, reached[i, 0], loose_begin, loose_label, loose_target,
-            loose_node, 0, reached[i, 2], following, partial, here, True, after[i],
+            mass, lane_begin, lane_edge, 0, reached[i, 0], loose_begin, loose_edge, loose_node, 0, reached[i, 2],
+            following, filled, partial, here, True, after[i],
         )  # fmt: skip
         after[i, final] = here[final] = mass[tail] * following[final]
 

@@ -96,8 +96,10 @@ def add_product(_context, _total, _factor, _value):  # total + factor * value
 
 
 @intrinsic
-def keep_above(_context, _value, _least):  # value where it is above the number, else 0
+def keep_above(_context, _value, _least, _lanes):  # value in lanes whose bit is set, where it is above the number
     def generate(_context, builder, _signature, args):
-        return builder.select(builder.fcmp_ordered(">", args[0], _repeat(builder, args[1])), args[0], _ZERO)
+        is_above = builder.fcmp_ordered(">", args[0], _repeat(builder, args[1]))
+        is_lane = builder.bitcast(args[2], ir.VectorType(ir.IntType(1), WIDTH))
+        return builder.select(builder.and_(is_above, is_lane), args[0], _ZERO)
 
-    return _vector(_vector, types.float64), generate
+    return _vector(_vector, types.float64, types.uint8), generate

@@ -17,7 +17,7 @@ def chains(num_chains: int, length: int) -> tuple[Edges, Nodes]:
     label = np.tile(np.arange(length), num_chains)
     depth = np.tile(np.arange(length + 1), num_chains)
     none = np.full(len(depth), -1)
-    return Edges(source, label, source + 1), Nodes(depth, none, none)
+    return Edges(source, label, source + 1), Nodes(depth, none, none, np.zeros_like(none))
 
 
 def test_nodes_that_go_on_alike_are_put_side_by_side():
@@ -46,7 +46,8 @@ def test_units_hold_eight_nodes_of_one_kind_at_most(seed, is_large):
     source, label, target = np.unique(rng.integers([60, NUM_LABELS + 1, 60], size=(300, 3)), axis=0).T
     copy = np.where(rng.random(60) < 0.5, np.arange(60) % 12, -1)
     is_shared = np.arange(60) >= 50
-    nodes = Nodes(rng.integers(4, size=60), copy, np.where(copy < 0, -1, np.arange(60) // 12 + 5 * is_shared))
+    origin = np.where(copy < 0, -1, np.arange(60) // 12 + 5 * is_shared)
+    nodes = Nodes(rng.integers(4, size=60), copy, origin, np.zeros(60, np.int64))
     unit, lane = align(Edges(source, label, target), nodes, is_shared, NUM_LABELS, is_large=is_large)
     assert len(np.unique(8 * unit + lane)) == 60
     assert lane.max() < 8

@@ -46,7 +46,8 @@ def random_chain(seed: int) -> tuple[Edges, Nodes, int]:
     source, label, target = np.array(sorted(edges), np.int64).T
     depth = rng.integers(3, size=final + 1)
     depth[0] = 0
-    return Edges(source, label, target), Nodes(depth, np.array(copy), np.array(origin)), final
+    part = np.zeros(len(copy), np.int64)
+    return Edges(source, label, target), Nodes(depth, np.array(copy), np.array(origin), part), final
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -76,7 +77,7 @@ def test_laid_out_sums_equal_the_plain_recursion(seed):
     after[length, place[can_end]] = 1.0
     rows[length % 2, : layout.num_state_nodes] = after[length]
     plain.backward(
-        label, *layout.lanes, *layout.loose, layout.loose_node, *layout.begin,
+        label, *layout.lanes, *layout.loose, layout.loose_node, layout.filled, *layout.begin,
         np.tile(layout.reached[-1], (length, 1)), np.zeros(layout.num_nodes), rows, after, length, place[final], TAIL,
     )  # fmt: skip
     assert np.allclose(after[:, place], expected, rtol=1e-12, atol=0)
@@ -133,6 +134,15 @@ def test_a_schema_with_several_free_values_is_summed_side_by_side(vocabulary, le
         assert np.allclose(share, other_share, atol=1e-9, rtol=0)
         assert np.allclose(one.entropies, other.entropies, atol=1e-9, rtol=0)
         assert np.allclose(one.tail, other.tail, atol=1e-9, rtol=0)
+
+
+def test_the_brackets_of_a_lone_free_value_are_summed_side_by_side(vocabulary):
+    """What stands within the same inner brackets is one unit, so that most edges are edges of whole units."""
+    chain = chain_of(compile_constraint(json_grammar({}), vocabulary))
+    num_labels = len(chain.label_begin) - 1
+    num_loose = np.count_nonzero(chain.layout.loose.label <= num_labels)
+    assert len(chain.edge_label) > 2_000
+    assert num_loose < len(chain.edge_label) / 4
 
 
 def test_labels_are_summed_once_and_by_parts():
