@@ -237,14 +237,14 @@ class Kind(NamedTuple):
     nesting: int
 
 
-_MOST = {False: (350, 350, 350, 560, 560, 150, 150), True: (350, 222, 222, 0, 0, 0, 0)}
+_MOST = {False: (300, 300, 300, 560, 560, 120, 120), True: (300, 180, 180, 0, 0, 0, 0)}
 """Parts that all places may have together when those aside (``True``), or others, are given depth 1, 2, ..."""
 _ROUNDS = (
     [(False, 1)], [(True, 1)], [(False, 2), (True, 2)], [(False, 3), (True, 3)],
     [(False, 4), (False, 5), (True, 4), (True, 5)], [(False, 6), (False, 7), (True, 6), (True, 7)],
 )  # fmt: skip
 """Who is given which depth first."""
-_MAX_PARTS = 560
+_MAX_PARTS = 380
 _SHARE = 8
 _NODES_PER_PART = 12
 
