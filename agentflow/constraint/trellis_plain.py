@@ -13,7 +13,7 @@ sums with an exponent per state.
 """
 
 # mypy: disable-error-code=untyped-decorator
-# ruff: noqa: PLR0917, C901 - numba compiles flat loops over positional arrays
+# ruff: noqa: PLR0917 - numba compiles flat loops over positional arrays
 from __future__ import annotations
 
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from agentflow.constraint.vectors import add_product, keep_above, load, splat, store, stream
+from agentflow.constraint.vectors import WIDTH, add_product, keep_above, load, splat, store, stream, turn
 
 SCALE = 2.0**900
 FLUSH = 1e-290
@@ -31,6 +31,21 @@ UNSEEN = 1e-16
 marginals: together less than 1e-9 of a position."""
 BLOCK = 32
 """Positions that are summed together: their sums over atoms stay in the cache."""
+
+
+@njit(cache=True, nogil=True)
+def _turn(source: Any, at: Any, step: Any, target: Any, to: Any, stride: Any, num_rows: Any, num_columns: Any) -> None:
+    """Write a matrix with its columns as rows: both lie in rows of numbers, from `at`, `step` apart, and from `to`."""
+    rows, columns = num_rows - num_rows % WIDTH, num_columns - num_columns % WIDTH
+    for i in range(0, rows, WIDTH):
+        for k in range(0, columns, WIDTH):
+            turn(
+                source, np.uintp(at + step * i + k), np.uintp(step), target, np.uintp(to + stride * k + i),
+                np.uintp(stride),
+            )  # fmt: skip
+    for i in range(num_rows):
+        for k in range(columns if i < rows else 0, num_columns):
+            target[to + stride * k + i] = source[at + step * i + k]
 
 
 @njit(cache=True, nogil=True)
@@ -47,11 +62,10 @@ def gather(mass: Any, begin: Any, members: Any, num_parts: Any, table: Any, labe
     """
     num_positions, num_atoms = mass.shape
     num_sums = len(begin) - 1
+    mass_row, label_row = mass.reshape(mass.size), label.reshape(label.size)
     for first in range(0, num_positions, BLOCK):
         num = min(BLOCK, num_positions - first)
-        for i in range(num):
-            for k in range(num_atoms):
-                table[k * BLOCK + i] = mass[first + i, k]
+        _turn(mass_row, first * num_atoms, num_atoms, table, 0, BLOCK, num, num_atoms)
         for c in range(num_sums):
             t0 = t1 = t2 = t3 = splat(0.0)
             for j in range(begin[c], begin[c + 1]):
@@ -65,9 +79,8 @@ def gather(mass: Any, begin: Any, members: Any, num_parts: Any, table: Any, labe
             store(table, at + np.uintp(8), t1)
             store(table, at + np.uintp(16), t2)
             store(table, at + np.uintp(24), t3)
-        for i in range(num):
-            for c in range(num_parts, num_sums):
-                label[first + i, c - num_parts] = table[(num_atoms + c) * BLOCK + i]
+        width, at_label = label.shape[1], (num_atoms + num_parts) * BLOCK
+        _turn(table, at_label, BLOCK, label_row, first * width, width, num_sums - num_parts, num)
 
 
 @njit(cache=True, nogil=True)
@@ -75,13 +88,13 @@ def scatter(weight: Any, begin: Any, members: Any, num_parts: Any, table: Any, t
     """Add each label's weight to its atoms: the transpose of `gather`, ``(L, C + 2)`` to `total`, ``(L, K)``."""
     num_positions, num_atoms = total.shape
     num_sums = len(begin) - 1
+    weight_row, total_row = weight.reshape(weight.size), total.reshape(total.size)
     for first in range(0, num_positions, BLOCK):
         num = min(BLOCK, num_positions - first)
         for i in range((num_atoms + num_parts) * BLOCK):
             table[i] = 0.0
-        for i in range(num):
-            for c in range(num_parts, num_sums):
-                table[(num_atoms + c) * BLOCK + i] = weight[first + i, c - num_parts]
+        width, at_label = weight.shape[1], (num_atoms + num_parts) * BLOCK
+        _turn(weight_row, first * width, width, table, at_label, BLOCK, num, num_sums - num_parts)
         for c in range(num_sums - 1, -1, -1):
             gained = 0.0
             for i in range(num):
@@ -99,9 +112,7 @@ def scatter(weight: Any, begin: Any, members: Any, num_parts: Any, table: Any, t
                 store(table, at + np.uintp(8), add_product(t1, 1.0, load(table, at + np.uintp(8))))
                 store(table, at + np.uintp(16), add_product(t2, 1.0, load(table, at + np.uintp(16))))
                 store(table, at + np.uintp(24), add_product(t3, 1.0, load(table, at + np.uintp(24))))
-        for i in range(num):
-            for k in range(num_atoms):
-                total[first + i, k] = table[k * BLOCK + i]
+        _turn(table, 0, BLOCK, total_row, first * num_atoms, num_atoms, num_atoms, num)
 
 
 @njit(cache=True, nogil=True)

@@ -42,8 +42,12 @@ class _VectorModel(PrimitiveModel):
 
 
 def _place(context, builder, signature, args):
-    data = context.make_array(signature.args[0])(context, builder, args[0]).data
-    return builder.bitcast(builder.gep(data, [args[1]]), _VECTOR.as_pointer())
+    return _place_in(context, builder, signature.args[0], args[0], args[1])
+
+
+def _place_in(context, builder, array_type, array, at):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [at]), _VECTOR.as_pointer())
 
 
 def _repeat(builder, number):
@@ -103,3 +107,33 @@ def keep_above(_context, _value, _least, _lanes):  # value in lanes whose bit is
         return builder.select(builder.and_(is_above, is_lane), args[0], _ZERO)
 
     return _vector(_vector, types.float64, types.uint8), generate
+
+
+def _swapped(builder, rows, size):
+    """Swap blocks of so many numbers across the diagonal: one of the three steps in which a square is turned."""
+    for i in range(WIDTH):
+        if not i & size:
+            first, second = rows[i], rows[i + size]
+            for row, moved in (i, 0), (i + size, size):
+                picks = [k + moved if not k & size else WIDTH + k - size + moved for k in range(WIDTH)]
+                mask = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), picks)
+                rows[row] = builder.shuffle_vector(first, second, mask)
+
+
+@intrinsic
+def turn(_context, source, _at, _step, target, _to, _stride):  # target[to + stride * k + i] = source[at + step * i + k]
+    def generate(context, builder, signature, args):
+        rows = []
+        for i in range(WIDTH):
+            place = builder.add(args[1], builder.mul(args[2], ir.Constant(args[2].type, i)))
+            rows.append(
+                builder.load(_place_in(context, builder, signature.args[0], args[0], place), align=_DOUBLE_BYTES)
+            )
+        for size in (4, 2, 1):
+            _swapped(builder, rows, size)
+        for k, row in enumerate(rows):
+            place = builder.add(args[4], builder.mul(args[5], ir.Constant(args[5].type, k)))
+            builder.store(row, _place_in(context, builder, signature.args[3], args[3], place), align=_DOUBLE_BYTES)
+        return context.get_dummy_value()
+
+    return types.void(source, types.uintp, types.uintp, target, types.uintp, types.uintp), generate
