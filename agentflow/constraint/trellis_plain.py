@@ -127,7 +127,7 @@ def has_between(values: Any, low: Any, high: Any) -> Any:
     return False
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def entropies(weight: Any, log_weight: Any, mass: Any, mean_log: Any, atom_size: Any, found: Any) -> None:
     """Give the entropy of each position; see `agentflow.constraint.messages.entropies_of`.
 
@@ -144,9 +144,9 @@ def entropies(weight: Any, log_weight: Any, mass: Any, mean_log: Any, atom_size:
         num_tokens = 0
         for k in range(weight.shape[1]):
             share = weight[i, k] * mass[i, k]
-            if share > 0.0:
-                total -= share * (mean_log[i, k] + log_weight[i, k])
-                num_tokens += atom_size[k]
+            surprise = share * (mean_log[i, k] + log_weight[i, k])
+            total -= surprise if share > 0.0 else 0.0  # where nothing is possible it is no number
+            num_tokens += atom_size[k] if share > 0.0 else 0
         if num_tokens != 1 and total > 0.0:
             found[i] = total
 
