@@ -171,19 +171,8 @@ def assemble(graph: Graph, vocabulary: Vocabulary) -> TokenAutomaton:
         whole.run(StateKey(frozenset({START_NODE}), None, 0))
     finally:
         scope.clear()  # parts and components refer to each other
-    source, label, target = whole.edges()
-    copy, origin, part = whole.copies()
     return TokenAutomaton(
-        whole.num_states,
-        whole.final,
-        source,
-        label,
-        target,
-        list(common.labels),
-        common.fragments,
-        copy,
-        origin,
-        part,
+        whole.num_states, whole.final, *whole.edges(), list(common.labels), common.fragments, *whole.copies()
     )
 
 

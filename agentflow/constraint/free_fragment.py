@@ -49,11 +49,11 @@ def lift_containers(dfa: Containers, vocabulary: Vocabulary) -> Lifted:
 
 
 class Roles(NamedTuple):
-    """What the states of a fragment are in the part of theirs; each array is ``(S,)`` int32.
+    """Where the states of a fragment stand; each array is ``(S,)`` int32.
 
     Attributes:
         part: Which brackets are open; see `Containers`.
-        role: States with one role go on alike within their parts.
+        role: What the state is within that part; states with one role go on alike there.
     """
 
     part: IntArray
@@ -61,7 +61,7 @@ class Roles(NamedTuple):
 
 
 def roles_in_deepest(dfa: Containers, vocabulary: Vocabulary) -> Roles:
-    """Say what the states of a place's fragment are, alike for places of any depth."""
+    """Say where the states of a place's fragment stand; roles are the same for places of any depth."""
     lean = lean_lift(dfa, vocabulary)
     order = np.argsort(lean.parts, kind="stable")
     size = np.bincount(lean.parts)
