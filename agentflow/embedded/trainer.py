@@ -16,7 +16,8 @@ import os
 import time
 import warnings
 import zlib
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class TrainingPlan:
         num_canvases: Canvases of a conversation in a batch.
         num_copying_pools: Pools of the data in which everything is copying.
         num_parts: Batches whose gradients make one step.
+        mixture: Share of each kind of conversation.
         max_norm: Gradients are scaled down to this norm.
     """
 
@@ -66,6 +68,7 @@ class TrainingPlan:
     num_canvases: int = 4
     num_copying_pools: int = 12
     num_parts: int = 1
+    mixture: Mapping[str, float] = field(default_factory=lambda: MIXTURE)
     max_norm: float = 1.0
 
     def rate(self, step: int) -> float:
@@ -206,7 +209,7 @@ class Trainer:
                 canvas_length=self.shape.canvas_length,
                 num_canvases=self.plan.num_canvases,
                 num_tokens=self.plan.num_tokens,
-                mixture=COPYING if pool < self.plan.num_copying_pools else MIXTURE,
+                mixture=COPYING if pool < self.plan.num_copying_pools else self.plan.mixture,
                 pool_size=256 * max(1, self.plan.num_tokens // 8000),
             )
             return make_pool(encoder, plan, pool)
