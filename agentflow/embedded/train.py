@@ -17,10 +17,11 @@ import torch
 
 from agentflow.embedded.clock import TrainingClock, next_time
 from agentflow.embedded.configuration import EmbeddedShape
-from agentflow.embedded.data.conversations import MIXTURE
+from agentflow.embedded.data.conversations import mix
 from agentflow.embedded.objective import Objective
 from agentflow.embedded.tokenizer import VOCAB_SIZE
 from agentflow.embedded.trainer import Trainer, TrainingPlan
+from agentflow.errors import ConfigurationError
 
 
 def main() -> None:
@@ -29,6 +30,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.makers and arguments.workers > 1:
         parser.error("--makers feed one fast device; they do not go with --workers")
+    try:
+        mixture = _read_shares(arguments.shares)
+    except ConfigurationError as error:
+        parser.error(f"{error} {error.hint}".strip())
     torch.set_flush_denormal(True)
     torch.set_num_threads(arguments.threads)
     plan = TrainingPlan(
@@ -41,7 +46,7 @@ def main() -> None:
         num_canvases=arguments.num_canvases,
         num_copying_pools=arguments.num_copying_pools,
         num_parts=arguments.num_parts,
-        mixture=_mix(arguments.shares),
+        mixture=mixture,
     )
     shape = EmbeddedShape(
         vocab_size=VOCAB_SIZE,
@@ -83,26 +88,13 @@ def main() -> None:
     trainer.run(num_steps=arguments.num_steps, save_every_s=60 * arguments.save_every_min)
 
 
-def _share(text: str) -> tuple[str, float]:
-    """Read ``kind=share``."""
-    kind, _, share = text.partition("=")
-    if kind not in MIXTURE:
-        raise argparse.ArgumentTypeError(f"{kind!r} is no kind of conversation; there are {', '.join(MIXTURE)}")
+def _read_shares(texts: Sequence[str]) -> Mapping[str, float]:
+    """Read ``kind=share`` each."""
+    pairs = [text.partition("=")[::2] for text in texts]
     try:
-        value = float(share)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"the share of {kind} must be a number from 0 to 1, got {share!r}")
-    return kind, value
-
-
-def _mix(chosen: Sequence[tuple[str, float]]) -> Mapping[str, float]:
-    """Give the share of each kind: those that were chosen, the others in their usual proportion."""
-    shares = dict(chosen)
-    usual = {kind: share for kind, share in MIXTURE.items() if kind not in shares}
-    left = max(0.0, 1.0 - sum(shares.values()))
-    return {kind: shares.get(kind, left * share / sum(usual.values(), 1e-9)) for kind, share in MIXTURE.items()}
+        return mix({kind: float(share) for kind, share in pairs})
+    except ValueError as error:
+        raise ConfigurationError(f"a share is written KIND=SHARE, like world=0.3, got {' '.join(texts)}") from error
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -127,14 +119,7 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--conditioning-share", type=float, default=objective.conditioning_share, help="steps with a first guess")
     add("--num-tokens", type=int, default=plan.num_tokens, help="most tokens of a batch")
     add("--num-canvases", type=int, default=plan.num_canvases, help="canvases of a conversation in a batch")
-    add(
-        "--shares",
-        nargs="*",
-        default=[],
-        type=_share,
-        metavar="KIND=SHARE",
-        help="share of a kind of conversation; the others keep their proportions",
-    )
+    add("--shares", nargs="*", default=[], metavar="KIND=SHARE", help="of conversations; other kinds keep proportions")
     add("--num-copying-pools", type=int, default=plan.num_copying_pools, help="pools that only copy, to begin with")
     add("--hidden-size", type=int, default=shape.hidden_size)
     add("--intermediate-size", type=int, default=shape.intermediate_size)

@@ -15,7 +15,7 @@ from agentflow.embedded.data.clauses.declared import are_apart, call_declared_al
 from agentflow.embedded.data.clauses.delegating import delegate
 from agentflow.embedded.data.clauses.operations import call_operation_again, call_operation_alone, operations, worded
 from agentflow.embedded.data.clauses.writing import add_note
-from agentflow.embedded.data.conversations import MAKERS, MIXTURE, make_conversation
+from agentflow.embedded.data.conversations import MAKERS, MIXTURE, make_conversation, mix
 from agentflow.embedded.data.phrasings import Phrasings
 from agentflow.embedded.data.splits import is_held_out
 from agentflow.embedded.data.tasks import join_request
@@ -23,6 +23,7 @@ from agentflow.embedded.data.tools import BEHAVIOURS
 from agentflow.embedded.data.values import BENCH_WORDS, Values, has_sign
 from agentflow.embedded.data.worlds import WorldError, compute
 from agentflow.embedded.playing import is_same_world
+from agentflow.errors import ConfigurationError
 from agentflow.types import AssistantMessage, ToolMessage, UserMessage
 
 pytest.importorskip("faker", reason="the data is made with Faker")
@@ -335,3 +336,17 @@ def test_a_plain_phrasing_is_the_first_one_of_its_split():
     assert is_held_out("phrasing", "close the ticket {t}")
     closed = {trained.say_plainly(("[close|finish] the ticket {t}",), t="T-1") for _ in range(20)}
     assert closed == {"finish the ticket T-1"}
+
+
+def test_shares_that_are_not_chosen_keep_their_proportions():
+    """A run may have more of one kind; what is left is shared out as usual, and bad shares are named."""
+    shares = mix({"world": 0.5, "operation": 0.0})
+    assert shares["world"] == 0.5
+    assert shares["operation"] == 0.0
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert shares["task"] / shares["function"] == pytest.approx(MIXTURE["task"] / MIXTURE["function"])
+    assert mix({}) == pytest.approx(MIXTURE)
+    with pytest.raises(ConfigurationError, match="wrold"):
+        mix({"wrold": 0.5})
+    with pytest.raises(ConfigurationError, match="from 0 to 1"):
+        mix({"world": 0.7, "task": 0.4})

@@ -10,6 +10,7 @@ from agentflow.embedded.data.extraction import make_extraction, make_lookup, mak
 from agentflow.embedded.data.simulated import make_simulated
 from agentflow.embedded.data.splits import Split
 from agentflow.embedded.data.tasks import Conversation, make_api_task, make_declared_task, make_function_task, make_task
+from agentflow.errors import ConfigurationError
 
 MAKERS: Mapping[str, Callable[[random.Random, Split], Conversation]] = {
     "task": make_task,
@@ -32,6 +33,21 @@ MIXTURE: Mapping[str, float] = {
 
 COPYING: Mapping[str, float] = {"lookup": 0.75, "extraction": 0.25}
 """Shares of the warm-up, which is all copying."""
+
+
+def mix(chosen: Mapping[str, float]) -> Mapping[str, float]:
+    """Give the share of each kind: the chosen ones, and the others in their usual proportion.
+
+    Raises:
+        ConfigurationError: There is no such kind, or the shares are not from 0 to 1, all together.
+    """
+    if unknown := sorted(set(chosen) - set(MIXTURE)):
+        raise ConfigurationError(f"no kind of conversation is called {unknown[0]!r}", hint=f"use {', '.join(MIXTURE)}")
+    left = 1.0 - sum(chosen.values())
+    if min(chosen.values(), default=0.0) < 0.0 or left < 0.0:
+        raise ConfigurationError(f"shares must be from 0 to 1, all together, got {dict(chosen)}")
+    usual = sum(share for kind, share in MIXTURE.items() if kind not in chosen)
+    return {kind: chosen.get(kind, left * share / max(usual, share)) for kind, share in MIXTURE.items()}
 
 
 def make_conversation(
