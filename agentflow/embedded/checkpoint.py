@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from agentflow.embedded.configuration import EmbeddedShape, build_model
 from agentflow.embedded.tokenizer import control_ids
-from agentflow.embedded.trainer import open_tokenizer
+from agentflow.embedded.trainer import copy_weights, open_tokenizer
+from agentflow.errors import ConfigurationError
 
 FOLDER = Path(__file__).with_name("checkpoint")
 """Where the model that ships stands."""
@@ -42,19 +44,44 @@ PROFILE = {"grounded": True, "has_empty_thought": False, "tail_token": "<pad>", 
 """What agentflow's loader reads from ``agentflow.json``."""
 
 
-def export_run(run: Path, folder: Path = FOLDER) -> None:
+def export_run(run: Path, folder: Path = FOLDER, *, blend: Path | None = None, share: float = 1.0) -> None:
     """Write the latest state of a training run as a checkpoint folder.
+
+    A short run on other data gains there and forgets a little elsewhere. Weights between those that it began with and
+    its own keep much of the gain and forget less (Wortsman et al., arXiv 2109.01903).
 
     Args:
         run: Folder of the run.
         folder: Where to write; what is there is replaced.
+        blend: Checkpoint folder whose weights are mixed in, of the same shape.
+        share: Share of the run's own weights then, from 0 to 1.
+
+    Raises:
+        ConfigurationError: `share` is not from 0 to 1, or is below 1 without `blend`.
+        ValueError: `blend` has another shape.
     """
+    if not 0.0 <= share <= 1.0 or (blend is None and share != 1.0):
+        raise ConfigurationError(
+            f"share must be from 0 to 1, and 1 without a folder to blend with, got {share} and {blend}"
+        )
     state = torch.load(run / "state.pt", map_location="cpu", weights_only=True)
     shape = EmbeddedShape(**state["shape"])
     tokenizer = open_tokenizer(run / "tokenizer", vocab_size=shape.vocab_size)
     model = build_model(shape, control_ids=control_ids(tokenizer))
-    model.load_state_dict(state["model"])
+    weights = state["model"]
+    if blend is not None:
+        copy_weights(blend, model)
+        weights = _blend(weights, model.state_dict(), share)
+    model.load_state_dict(weights)
     save_checkpoint(model, tokenizer, folder)
+
+
+def _blend(own: dict[str, Tensor], others: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Mix weights in float32; whole numbers stay the run's own."""
+    return {
+        name: others[name] * (1.0 - share) + value * share if value.is_floating_point() else value
+        for name, value in own.items()
+    }
 
 
 def save_checkpoint(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -89,5 +116,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m agentflow.embedded.checkpoint", description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="folder of the training run")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where to write the checkpoint")
+    parser.add_argument("--blend", type=Path, help="checkpoint folder whose weights are mixed in")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the run's own weights then")
     arguments = parser.parse_args()
-    export_run(arguments.run, arguments.folder)
+    export_run(arguments.run, arguments.folder, blend=arguments.blend, share=arguments.share)

@@ -125,7 +125,7 @@ class Trainer:
         torch.manual_seed(plan.seed)
         self.model = build_model(shape, control_ids=control_ids(self.tokenizer))
         if initial is not None:
-            _copy_weights(initial, self.model)
+            copy_weights(initial, self.model)
         self.model.to(self.device)
         self.sizes = Sizes.of(self.model)
         self.optimizers = _make_optimizers(self.model, plan)
@@ -249,7 +249,7 @@ def _share_out(positions: list[tuple[int, int]], num_workers: int) -> list[tuple
     return [(-(-num_begun // num_workers), 0)] * num_workers
 
 
-def _copy_weights(folder: Path, model: Any) -> None:
+def copy_weights(folder: Path, model: Any) -> None:
     """Put the weights of a checkpoint folder into `model`.
 
     Raises:

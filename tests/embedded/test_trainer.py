@@ -15,6 +15,7 @@ from agentflow.embedded.batches import BatchPlan, BatchStream, make_pool
 from agentflow.embedded.checkpoint import FOLDER, export_run
 from agentflow.embedded.examples import Encoder
 from agentflow.embedded.trainer import Trainer, TrainingPlan
+from agentflow.errors import ConfigurationError
 
 PLAN = TrainingPlan(
     seed=3, steps=6, warm_up_steps=2, decay_steps=2, num_tokens=1500, num_canvases=2, num_copying_pools=1
@@ -80,6 +81,25 @@ def test_a_run_can_begin_with_a_checkpoint(tmp_path, tokenizer, shape):
     assert all(torch.equal(value, state["model"][name]) for name, value in begun.model.state_dict().items())
     assert begun.tokenizer.get_vocab() == tokenizer.get_vocab()
     assert begun.step == 0
+
+
+@pytest.mark.slow
+def test_an_exported_run_can_be_blended_with_what_it_began_with(tmp_path, tokenizer, shape):
+    """The weights lie between the two by the share that was asked for; a share needs something to blend with."""
+    trainer = _trainer(tmp_path / "run", tokenizer, shape)
+    states = []
+    for name in ("first", "second"):
+        trainer.run(num_steps=1)
+        export_run(tmp_path / "run", tmp_path / name)
+        states.append({key: value.clone() for key, value in trainer.model.state_dict().items()})
+    export_run(tmp_path / "run", tmp_path / "both", blend=tmp_path / "first", share=0.25)
+    blended = Trainer(tmp_path / "next", PLAN, shape=shape, dtype=torch.float32, initial=tmp_path / "both").model
+    first, second = states
+    for name, value in blended.state_dict().items():
+        assert torch.allclose(value, 0.75 * first[name] + 0.25 * second[name], atol=1e-6), name
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    with pytest.raises(ConfigurationError, match=r"share .* 0\.5"):
+        export_run(tmp_path / "run", tmp_path / "bad", share=0.5)
 
 
 @pytest.mark.embedded
