@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from agentflow.backend.diffusion.denoiser import Context, ContextBatch, Denoiser, LayerKeys, Rotary
+from agentflow.backend.diffusion.lanes import MAX_WEIGHTS
+from agentflow.backend.diffusion.matrix import Matrix
 
 if TYPE_CHECKING:
     from transformers import DiffusionGemmaForBlockDiffusion
@@ -44,10 +46,10 @@ class DenseLayer(NamedTuple):
         head_size: ``D``.
     """
 
-    projection: Tensor
-    output: Tensor
-    gate_up: Tensor
-    down: Tensor
+    projection: Matrix
+    output: Matrix
+    gate_up: Matrix
+    down: Matrix
     attention_norm: Tensor
     inner_norm: Tensor
     outer_norm: Tensor
@@ -69,12 +71,18 @@ class DenseDenoiser(Denoiser):
         super().__init__(model)
         self._window: int = self._text_config.sliding_window
         self._eps = torch.tensor(self._text_config.rms_norm_eps, device=self.device)  # ()
-        self._layers = [_gather_layer(layer, product_dtype) for layer in self._decoder.layers]
+        num_weights = sum(weights.numel() for weights in self._decoder.parameters())
+        self._is_small = self.device.type == "cpu" and num_weights <= MAX_WEIGHTS
+
+        def arrange(weight: Tensor) -> Matrix:
+            return Matrix(weight.detach().to(product_dtype), is_twofold=self._is_small)
+
+        self._layers = [_gather_layer(layer, arrange) for layer in self._decoder.layers]
         block = self._decoder.self_conditioning
-        gate_up = torch.cat([block.gate_proj.weight, block.up_proj.weight]).detach()  # (2F, H)
-        self._conditioning_gate_up = (gate_up * block.pre_norm.weight.detach()).to(product_dtype)  # (2F, H)
-        self._conditioning_down = block.down_proj.weight.detach().to(product_dtype)  # (H, F)
-        self._head = model.lm_head.weight.detach().to(product_dtype)  # (V, H)
+        gate_up = torch.cat([block.gate_proj.weight, block.up_proj.weight])  # (2F, H)
+        self._conditioning_gate_up = arrange(gate_up * block.pre_norm.weight)  # (2F, H)
+        self._conditioning_down = arrange(block.down_proj.weight)  # (H, F)
+        self._head = arrange(model.lm_head.weight)  # (V, H)
 
     @staticmethod
     def can_run(model: DiffusionGemmaForBlockDiffusion) -> bool:
@@ -101,7 +109,7 @@ class DenseDenoiser(Denoiser):
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """See `Denoiser.logits`."""
-        return self._cap(product(hidden, self._head).float())  # (..., V)
+        return self._cap(self._head.multiply(hidden).float())  # (..., V)
 
     @torch.inference_mode()
     def read_inplace(self, context: Context, token_ids: Sequence[int]) -> Tensor:
@@ -143,7 +151,7 @@ class DenseDenoiser(Denoiser):
 
     def _attend(self, hidden: Tensor, layer: DenseLayer, rotary: Rotary, reach: _Reach) -> Tensor:
         num_rows, length, _ = hidden.shape
-        heads = product(self._normalize(hidden), layer.projection)
+        heads = layer.projection.multiply(self._normalize(hidden))
         heads = self._normalize(heads.view(num_rows, length, -1, layer.head_size))  # (B, L, Q + K or 2K, D)
         num_rotated = layer.head_norm.shape[0]  # Q + K
         turned = _rotate(heads[:, :, :num_rotated], rotary).transpose(1, 2)  # (B, Q + K, L, D)
@@ -159,7 +167,7 @@ class DenseDenoiser(Denoiser):
             scale=1.0,
             enable_gqa=layer.num_keys < query.shape[1],
         )  # (B, Q, L, D)
-        mixed = product(mixed.transpose(1, 2).reshape(num_rows, length, -1), layer.output)  # (B, L, H)
+        mixed = layer.output.multiply(mixed.transpose(1, 2).reshape(num_rows, length, -1))  # (B, L, H)
         return torch.addcmul(hidden, self._normalize(mixed), layer.attention_norm)  # (B, L, H)
 
     def _transform(self, hidden: Tensor, layer: DenseLayer) -> Tensor:
@@ -202,7 +210,7 @@ def _causal_mask(num_past: int, num_new: int, window: int | None, *, device: tor
     return is_seen if window is None else is_seen & (key > query - window)  # (T_new, T)
 
 
-def _gather_layer(layer: Any, product_dtype: torch.dtype) -> DenseLayer:
+def _gather_layer(layer: Any, arrange: Callable[[Tensor], Matrix]) -> DenseLayer:
     attention, block = layer.self_attn, layer.mlp
     projections = [attention.q_proj.weight, attention.k_proj.weight]
     if attention.v_proj is not None:  # otherwise the values are the keys before norm and rotation
@@ -212,10 +220,10 @@ def _gather_layer(layer: Any, product_dtype: torch.dtype) -> DenseLayer:
     key_norm = attention.k_norm.weight.expand(num_keys, -1)  # (K, D)
     gate_up = torch.cat([block.gate_proj.weight, block.up_proj.weight])  # (2F, H)
     return DenseLayer(
-        projection=(torch.cat(projections) * layer.input_layernorm.weight).detach().to(product_dtype),
-        output=attention.o_proj.weight.detach().to(product_dtype),
-        gate_up=(gate_up * layer.pre_feedforward_layernorm.weight).detach().to(product_dtype),
-        down=block.down_proj.weight.detach().to(product_dtype),
+        projection=arrange(torch.cat(projections) * layer.input_layernorm.weight),
+        output=arrange(attention.o_proj.weight),
+        gate_up=arrange(gate_up * layer.pre_feedforward_layernorm.weight),
+        down=arrange(block.down_proj.weight),
         attention_norm=layer.post_attention_layernorm.weight.detach(),
         inner_norm=layer.post_feedforward_layernorm_1.weight.detach(),
         outer_norm=layer.post_feedforward_layernorm.weight.detach(),
@@ -226,14 +234,9 @@ def _gather_layer(layer: Any, product_dtype: torch.dtype) -> DenseLayer:
     )
 
 
-def product(values: Tensor, weight: Tensor) -> Tensor:
-    """Multiply in the precision of the weight, ``(..., in)`` by ``(out, in)``; gives that precision."""
-    return functional.linear(values.to(weight.dtype), weight)
-
-
-def _gated(hidden: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    gate, up = product(hidden, gate_up).chunk(2, dim=-1)  # (B, L, F) each
-    return product(functional.gelu(gate, approximate="tanh") * up, down)  # (B, L, H)
+def _gated(hidden: Tensor, gate_up: Matrix, down: Matrix) -> Tensor:
+    gate, up = gate_up.multiply(hidden).chunk(2, dim=-1)  # (B, L, F) each
+    return down.multiply(functional.gelu(gate, approximate="tanh") * up)  # (B, L, H)
 
 
 def _rotate(heads: Tensor, rotary: Rotary) -> Tensor:

@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from agentflow.backend.diffusion.denoiser import Context, Denoiser, Rotary
-from agentflow.backend.diffusion.dense import DenseDenoiser, product
-from agentflow.backend.diffusion.lanes import MAX_WEIGHTS, Lanes
+from agentflow.backend.diffusion.dense import DenseDenoiser
+from agentflow.backend.diffusion.lanes import Lanes
 
 if TYPE_CHECKING:
     from transformers import DiffusionGemmaForBlockDiffusion
@@ -232,9 +232,7 @@ class PackedDenoiser(DenseDenoiser):
 
     def __init__(self, model: DiffusionGemmaForBlockDiffusion, *, product_dtype: torch.dtype = torch.float32) -> None:
         super().__init__(model, product_dtype=product_dtype)
-        num_weights = sum(weights.numel() for weights in self._decoder.parameters())
-        is_small = self.device.type == "cpu" and num_weights <= MAX_WEIGHTS
-        self.lanes = Lanes() if is_small else None
+        self.lanes = Lanes() if self._is_small else None
         self._angle_tables = {kind: self._make_table(kind) for kind in set(self._layer_types)}
         self._places = torch.arange(self.context_length, device=self.device)  # (T,)
 
@@ -369,14 +367,14 @@ class PackedDenoiser(DenseDenoiser):
     def _attend_packed(self, hidden: Tensor, index: int, rotary: Rotary, queries: Sequence[_Query]) -> Tensor:
         layer = self._layers[index]
         num_rotated = layer.head_norm.shape[0]  # Q + K
-        heads = product(self._normalize(hidden), layer.projection)
+        heads = layer.projection.multiply(self._normalize(hidden))
         heads = self._normalize(heads.view(len(hidden), -1, layer.head_size))  # (N, Q + K or 2K, D)
         turned = _rotate(heads[:, :num_rotated] * layer.head_norm, rotary).transpose(0, 1)  # (Q + K, N, D)
         value = heads[:, -layer.num_keys :].transpose(0, 1)  # (K, N, D)
         new_keys = torch.stack([turned[-layer.num_keys :], value])  # (2, K, N, D)
         kind = self._layer_types[index]
         looks = [_look(turned[: -layer.num_keys], new_keys, query, index, query.masks[kind]) for query in queries]
-        mixed = product(torch.cat(looks).flatten(1), layer.output)  # (N, H)
+        mixed = layer.output.multiply(torch.cat(looks).flatten(1))  # (N, H)
         return torch.addcmul(hidden, self._normalize(mixed), layer.attention_norm)  # (N, H)
 
 
