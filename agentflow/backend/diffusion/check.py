@@ -77,7 +77,7 @@ class DraftCheck:
     constraint_time_s: float = 0.0
     is_prompt_read: bool = False
     _next: Tensor | None = None  # (V,) prediction of the next token, while nothing is unread
-    _guesses: Tensor | None = None  # (n, V) log-probabilities of the positions behind the checked tokens
+    _guesses: Tensor | None = None  # (n, V) scores of the positions behind the checked tokens
     _before: Context | None = None  # the context before the check, where it may not be possible to cut it back
     _num_asked: int = 0  # tokens of `unread` in the pass that is under way
 
@@ -99,7 +99,8 @@ class DraftCheck:
         """
         self._num_asked = min(len(self.unread), max(max_tokens, 1))
         if self._num_asked < len(self.unread):
-            return Segment(self.context, self.unread[: self._num_asked], num_unwanted=self._num_asked)
+            some = self.unread[: self._num_asked]
+            return Segment(self.context, some, num_unwanted=self._num_asked, is_ranked=True)
         if self.first_draft:
             self.draft, self.first_draft = self.first_draft, []
             self.canvas = torch.tensor(self.draft)  # (l,)
@@ -107,14 +108,15 @@ class DraftCheck:
         if self._guesses is None:
             self.canvas = self.make_noise()  # (L,)
             self.draft = []
-            return Segment(self.context, self.unread, self.canvas, num_unwanted=max(len(self.unread) - 1, 0))
+            num_unwanted = max(len(self.unread) - 1, 0)
+            return Segment(self.context, self.unread, self.canvas, num_unwanted=num_unwanted, is_ranked=True)
         self.draft = self._choose(self._guesses)
         return self._ask_about_draft()
 
     def _ask_about_draft(self) -> Segment:
         self._before = None if isinstance(self.context, PackedContext) else self.context.fork()
         asked = [*self.unread, *self.draft]
-        return Segment(self.context, asked, num_unwanted=max(len(self.unread) - 1, 0))
+        return Segment(self.context, asked, num_unwanted=max(len(self.unread) - 1, 0), is_ranked=True)
 
     def take(self, prediction: Prediction) -> None:
         """Take what the pass gave."""
@@ -133,9 +135,8 @@ class DraftCheck:
         if self.unread:
             self._next, self.unread = prediction.read[-1], []  # (V,)
         assert self._next is not None  # noqa: S101 - nothing is unread
-        beliefs = torch.log_softmax(prediction.canvas, dim=-1)  # (L, V)
-        beliefs[0] = torch.log_softmax(self._next, dim=-1)  # (V,) the encoder knows this one
-        self._guesses = beliefs
+        self._guesses = prediction.canvas  # (L, V)
+        self._guesses[0] = self._next  # the encoder knows this one
 
     def _take_check(self, predictions: Tensor) -> None:
         """Keep the tokens that the encoder would have written, and its own where it first disagrees.
@@ -190,7 +191,8 @@ class DraftCheck:
 
 
 def _mix(guesses: Tensor, predictions: Tensor) -> Tensor:
-    """Join beliefs of the step, ``(n, V)`` log-probabilities, with the encoder's logits behind a disagreement."""
+    """Join scores of the step, ``(n, V)``, with the encoder's behind a disagreement."""
     length = min(len(guesses), len(predictions))
+    step = torch.log_softmax(guesses[:length], dim=-1)  # (length, V)
     encoder = torch.log_softmax(predictions[:length], dim=-1)  # (length, V)
-    return torch.cat([torch.lerp(guesses[:length], encoder, _TRUST), guesses[length:]])  # (n, V)
+    return torch.cat([torch.lerp(step, encoder, _TRUST), guesses[length:]])  # (n, V)

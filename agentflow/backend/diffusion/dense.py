@@ -109,7 +109,12 @@ class DenseDenoiser(Denoiser):
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """See `Denoiser.logits`."""
-        return self._cap(self._head.multiply(hidden).float())  # (..., V)
+        return self._cap(self.scores(hidden))  # (..., V)
+
+    @torch.inference_mode()
+    def scores(self, hidden: Tensor) -> Tensor:
+        """What `logits` caps, ``(..., H)`` to ``(..., V)`` float32: the same order of a position's tokens, for less."""
+        return self._head.multiply(hidden).float()  # (..., V)
 
     @torch.inference_mode()
     def read_inplace(self, context: Context, token_ids: Sequence[int]) -> Tensor:

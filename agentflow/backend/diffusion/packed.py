@@ -29,6 +29,7 @@ from torch.nn import functional
 from agentflow.backend.diffusion.denoiser import Context, Denoiser, Rotary
 from agentflow.backend.diffusion.dense import DenseDenoiser
 from agentflow.backend.diffusion.lanes import Lanes
+from agentflow.backend.diffusion.matrix import round_rows
 
 if TYPE_CHECKING:
     from transformers import DiffusionGemmaForBlockDiffusion
@@ -110,6 +111,7 @@ class Segment(NamedTuple):
         canvas: Token ids of an open canvas, ``(L,)`` int64, or ``None``.
         signal: Its self-conditioning signal, ``(L, H)``; ``None``: zero.
         num_unwanted: Tokens at the beginning of `token_ids` whose predictions nobody needs.
+        is_ranked: Whether only the order of a position's predictions counts, so that the cap may be left out.
     """
 
     context: Context
@@ -117,6 +119,7 @@ class Segment(NamedTuple):
     canvas: Tensor | None = None
     signal: Tensor | None = None
     num_unwanted: int = 0
+    is_ranked: bool = False
 
     @property
     def num_tokens(self) -> int:
@@ -125,7 +128,7 @@ class Segment(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a pass tells one request, logits in float32.
+    """What a pass tells one request, logits in float32, or what the cap makes logits of (`Segment.is_ranked`).
 
     Attributes:
         read: After each token that was read, but for those that nobody needs, ``(T_new - num_unwanted, V)``.
@@ -180,8 +183,11 @@ def _predict_share(denoiser: PackedDenoiser, segments: Sequence[Segment]) -> lis
         parts.append(outcome.read[segment.num_unwanted :])
         if outcome.canvas is not None:
             parts.append(outcome.canvas)
-    logits = iter(torch.split(denoiser.logits(torch.cat(parts)), [len(part) for part in parts]))  # (n, V) each
-    return [Prediction(next(logits), None if o.canvas is None else next(logits)) for o in outcomes]
+    hidden = denoiser.fill_up(torch.cat(parts))  # (N, H)
+    lengths = [*map(len, parts), len(hidden) - sum(map(len, parts))]
+    is_ranked = all(segment.is_ranked for segment in segments)
+    scores = iter(torch.split((denoiser.scores if is_ranked else denoiser.logits)(hidden), lengths))  # (n, V) each
+    return [Prediction(next(scores), None if o.canvas is None else next(scores)) for o in outcomes]
 
 
 def _predict_in_turn(denoiser: Denoiser, segments: Sequence[Segment]) -> list[Prediction]:
@@ -275,14 +281,17 @@ class PackedDenoiser(DenseDenoiser):
             segments: At most one per context.
         """
         queries, positions = self._lay_out(segments)
+        num_tokens = len(positions)
+        positions = self.fill_up(positions)  # (N,)
         angles = {kind: (c[positions], s[positions]) for kind, (c, s) in self._angle_tables.items()}  # (N, 1, D)
-        hidden = self._embed(segments)  # (N, H)
+        hidden = self.fill_up(self._embed(segments))  # (N, H)
         for i, layer in enumerate(self._layers):
             kind = self._layer_types[i]
             hidden = self._transform(self._attend_packed(hidden, i, angles[kind], queries), layer)  # (N, H)
         hidden = self._normalize(hidden) * self._decoder.norm.weight  # (N, H)
         num_read = sum(len(segment.token_ids) for segment in segments)
-        canvases = iter(torch.split(hidden[num_read:], [len(s.canvas) for s in segments if s.canvas is not None]))
+        lengths = [len(segment.canvas) for segment in segments if segment.canvas is not None]
+        canvases = iter(torch.split(hidden[num_read:num_tokens], lengths))
         reads = torch.split(hidden[:num_read], [len(segment.token_ids) for segment in segments])
         for segment in segments:
             segment.context.num_tokens += len(segment.token_ids)
@@ -290,6 +299,11 @@ class PackedDenoiser(DenseDenoiser):
             Outcome(read, None if segment.canvas is None else next(canvases))
             for segment, read in zip(segments, reads, strict=True)
         ]
+
+    def fill_up(self, rows: Tensor) -> Tensor:
+        """Append zeros to ``(N, ...)`` up to a number of rows that recurs; see `matrix.round_rows`."""
+        num_blank = round_rows(len(rows)) - len(rows) if self._is_small else 0
+        return torch.cat([rows, rows.new_zeros(num_blank, *rows.shape[1:])]) if num_blank else rows
 
     def _embed(self, segments: Sequence[Segment]) -> Tensor:
         """Embed the tokens of a pass, conditioned where they are a canvas, ``(N, H)``."""
@@ -374,7 +388,7 @@ class PackedDenoiser(DenseDenoiser):
         new_keys = torch.stack([turned[-layer.num_keys :], value])  # (2, K, N, D)
         kind = self._layer_types[index]
         looks = [_look(turned[: -layer.num_keys], new_keys, query, index, query.masks[kind]) for query in queries]
-        mixed = layer.output.multiply(torch.cat(looks).flatten(1))  # (N, H)
+        mixed = layer.output.multiply(self.fill_up(torch.cat(looks).flatten(1)))  # (N, H)
         return torch.addcmul(hidden, self._normalize(mixed), layer.attention_norm)  # (N, H)
 
 
