@@ -9,26 +9,36 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 from agentflow import protocol
 from agentflow.backend.diffusion.loader import Checkpoint
 from agentflow.constraint import Constraint, Grounding, Vocabulary, check_budget, compile_constraint, turn_grammar
-from agentflow.constraint.grounded import mentions_span
+from agentflow.constraint.grounded import mentions_span, needs_span
 from agentflow.constraint.judge import find_problem
+from agentflow.constraint.staged import Scout, StagedConstraint
 from agentflow.errors import ContextLengthError, MalformedOutputError, TruncatedOutputError
 from agentflow.types import (
     AssistantMessage,
     FinishReason,
     Generation,
     GenerationRequest,
+    JsonSchema,
     JsonValue,
     Message,
     SystemMessage,
     ToolMessage,
+    ToolSpec,
     Usage,
     UserMessage,
 )
+
+_MIN_STAGED = 2
+"""Tools of a turn from which on its calls are compiled one by one."""
+
+_MAX_SCOUTS = 64
+"""Sets of tools whose names are known."""
 
 _ROLES: dict[type, str] = {
     SystemMessage: "system",
@@ -74,6 +84,8 @@ class TurnCodec:
         )
         if self.vocabulary.is_large:
             self.vocabulary.prepare()  # from the user's cache directory; else the first schemas would pay for it
+        self._scouts: dict[str, Scout | None] = {}
+        self._lock = Lock()
         self._context_length = context_length
         self._max_new_tokens = max_new_tokens
         self._is_grounded = is_grounded
@@ -144,26 +156,79 @@ class TurnCodec:
         Raises:
             SchemaError: A schema cannot be compiled, or no valid turn fits the budget.
         """
-        settings = request.settings
-        if not settings.is_constrained:
+        if not request.settings.is_constrained:
             return None
-        grammar = turn_grammar(
-            tools=request.tools,
-            tool_choice=request.tool_choice,
-            is_parallel=settings.is_parallel,
-            output_schema=request.output_schema,
-            grounding=self._grounding(request),
-            on_unsupported=settings.on_unsupported,
-        )
-        constraint = compile_constraint(grammar, self.vocabulary)
+        constraint = self._compile(request, request.tools, request.tool_choice, self._grounding(request))
         check_budget(constraint, constraint.start_state, num_tokens)
         return constraint
+
+    def compile_staged(self, request: GenerationRequest, *, num_tokens: int) -> Constraint | StagedConstraint | None:
+        """The automaton of the turn for decoding from left to right: calls are compiled when they are made.
+
+        That is for turns that may call several tools and copy from the conversation; others are compiled whole, as by
+        `compile`, which names the arguments and the errors.
+        """
+        grounding = self._grounding(request)
+        scout = None if grounding is None else self._scout(request)
+        if scout is None or num_tokens < scout.num_ample_tokens:
+            constraint = self.compile(request, num_tokens=num_tokens)
+            if constraint is not None:
+                self._keep_scout(request, constraint)
+            return constraint
+        tools = {tool.name: tool for tool in request.tools}
+        has_answer = request.tool_choice == "auto"
+        return StagedConstraint(
+            scout,
+            compile_call=lambda name: self._compile(request, (tools[name],), "required", grounding),
+            compile_answer=(lambda: self._compile(request, (), "none", grounding)) if has_answer else None,
+            compile_whole=lambda: self._compile(request, request.tools, request.tool_choice, grounding),
+        )
+
+    def _compile(
+        self, request: GenerationRequest, tools: Sequence[ToolSpec], tool_choice: str, grounding: Grounding | None
+    ) -> Constraint:
+        """Compile a turn of a request with some of its tools."""
+        grammar = turn_grammar(
+            tools=tools,
+            tool_choice=tool_choice,
+            is_parallel=request.settings.is_parallel,
+            output_schema=request.output_schema,
+            grounding=grounding,
+            on_unsupported=request.settings.on_unsupported,
+        )
+        return compile_constraint(grammar, self.vocabulary)
+
+    def _scout(self, request: GenerationRequest) -> Scout | None:
+        """The names of a request's tools, if they are known and it may be compiled in stages."""
+        is_whole = not request.settings.is_constrained or any(map(needs_span, self._schemas(request)))
+        with self._lock:
+            return None if is_whole else self._scouts.get(_family(request))
+
+    def _keep_scout(self, request: GenerationRequest, constraint: Constraint) -> None:
+        names, key = self._names(request), _family(request)
+        if len(names) < _MIN_STAGED or key in self._scouts:
+            return
+        scout = Scout.of(constraint, names)
+        with self._lock:
+            self._scouts[key] = scout
+            while len(self._scouts) > _MAX_SCOUTS:
+                self._scouts.pop(next(iter(self._scouts)))
+
+    @staticmethod
+    def _names(request: GenerationRequest) -> list[str]:
+        """Names of the tools that may be called."""
+        choice = request.tool_choice
+        is_any = choice in ("auto", "required")
+        return [tool.name for tool in request.tools if is_any or tool.name == choice]
+
+    @staticmethod
+    def _schemas(request: GenerationRequest) -> list[JsonSchema | None]:
+        return [request.output_schema, *(tool.parameters for tool in request.tools)]
 
     def _grounding(self, request: GenerationRequest) -> Grounding | None:
         """The texts that may be copied, where the request or one of its schemas asks for them."""
         is_default = self.is_grounded(request)
-        schemas = [request.output_schema, *(tool.parameters for tool in request.tools)]
-        if not is_default and not any(map(mentions_span, schemas)):
+        if not is_default and not any(map(mentions_span, self._schemas(request))):
             return None
         sources = [(text, message) for message in request.messages for text in grounding_texts((message,))]
         roles = tuple(_ROLES[type(message)] for _, message in sources)
@@ -207,6 +272,12 @@ class TurnCodec:
             _check(message, request, usage, text="".join(self.pieces(token_ids)))
         reason: FinishReason = "tool_calls" if message.tool_calls else "stop" if is_ended else "length"
         return Generation(message=message, finish_reason=reason, usage=usage)
+
+
+def _family(request: GenerationRequest) -> str:
+    """Equal for requests that differ in the conversation alone, as far as the names of their tools are concerned."""
+    tools = [[tool.name, tool.parameters] for tool in request.tools]
+    return json.dumps([tools, request.tool_choice, request.settings.is_parallel, request.settings.on_unsupported])
 
 
 def _check(message: AssistantMessage, request: GenerationRequest, usage: Usage, *, text: str) -> None:

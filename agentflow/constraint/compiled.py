@@ -165,9 +165,10 @@ class Constraint:
     def _step(self, state: int, token: int) -> int:
         if not 0 <= token < len(self.token_atom):
             return -1
-        return self._row_by_atom(state).get(int(self.token_atom[token]), -1)
+        return self.row_by_atom(state).get(int(self.token_atom[token]), -1)
 
-    def _row_by_atom(self, state: int) -> dict[int, int]:
+    def row_by_atom(self, state: int) -> dict[int, int]:
+        """Give the state after each atom that may come next."""
         row = self._rows.get(state)
         if row is None:
             row = self._rows[state] = {}
@@ -191,7 +192,7 @@ class Constraint:
         layers[0][0] = (0, -1, -1)
         for at in range(len(data)):
             for state, (cost, _, _) in list(layers[at].items()):
-                row = self._row_by_atom(state)
+                row = self.row_by_atom(state)
                 for end in range(at + 1, min(len(data), at + longest) + 1):
                     token = table.get(data[at:end])
                     target = row.get(int(self.token_atom[token]), -1) if token is not None else -1

@@ -32,7 +32,7 @@ from agentflow.constraint.values import Depth, Piece, Reached, TooLargeError, Va
 from agentflow.errors import ConfigurationError, InvalidSchemaError, UnsatisfiableSchemaError, UnsupportedSchemaError
 from agentflow.types import JsonSchema, OnUnsupported, ToolSpec
 
-_CALL_START, _CALL_END = Control("<|tool_call>"), Control("<tool_call|>")
+CALL_START, _CALL_END = Control("<|tool_call>"), Control("<tool_call|>")
 _TURN_END, _RESPONSE_START = Control("<turn|>"), Control("<|tool_response>")
 _CHANNEL_START, _CHANNEL_END = Control("<|channel>"), Control("<channel|>")
 _SOFT_NODES = 2_000
@@ -284,7 +284,7 @@ class _Builder:
         between = self.graph.add_node()
         for tool in tools:
             piece = self.write_schema(_as_object(tool), options)
-            self.enter([*starts, between] if is_parallel else starts, (_CALL_START, f"call:{tool.name}"), piece.heads)
+            self.enter([*starts, between] if is_parallel else starts, (CALL_START, f"call:{tool.name}"), piece.heads)
             self.leave(piece.exits, (_CALL_END,), between)
         self.graph.add_run(between, (_RESPONSE_START,), END_NODE)
 

@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from numba import njit
 
+from agentflow.constraint.automaton import BoolArray
 from agentflow.constraint.compiled import Constraint
 
 _NO_TOKENS = np.zeros(0, np.int64)
+_NO_STOPS = np.zeros(0, np.bool_)
 
 
 def decode_greedily(
@@ -27,6 +29,7 @@ def decode_greedily(
     *,
     num_tokens_left: int,
     reference: Sequence[int] | None = None,
+    stops: BoolArray | None = None,
 ) -> tuple[list[int], int]:
     """Take the best allowed token position by position, until the output ends.
 
@@ -38,6 +41,7 @@ def decode_greedily(
         state: Its state before the first position.
         num_tokens_left: Tokens that may still be written.
         reference: Stop after the first token that differs from this; at most ``T`` tokens.
+        stops: ``(S,)`` bool, stop after the first token that leads to such a state.
 
     Returns:
         The tokens, at most ``min(T, num_tokens_left)``, and the state after them.
@@ -48,7 +52,7 @@ def decode_greedily(
     tokens, state = _walk(
         logits.numpy(), constraint.row, constraint.edge_label, constraint.edge_target, constraint.label_begin,
         constraint.label_atoms, order, begin, constraint.distance, constraint.final, state, num_tokens_left,
-        num_positions, wanted,
+        num_positions, wanted, _NO_STOPS if stops is None else stops,
     )  # fmt: skip
     ids: list[int] = tokens.tolist()
     return ids, int(state)
@@ -58,6 +62,7 @@ def decode_greedily(
 def _walk(
     logits: Any, row: Any, edge_label: Any, edge_target: Any, label_begin: Any, label_atoms: Any, order: Any,
     token_begin: Any, distance: Any, final: Any, state: Any, num_left: Any, num_positions: Any, wanted: Any,
+    stops: Any,
 ) -> Any:  # fmt: skip
     tokens = np.zeros(num_positions, np.int64)
     for i in range(num_positions):
@@ -76,6 +81,6 @@ def _walk(
         if best_token < 0:
             return tokens[:i], state
         tokens[i], state = best_token, target
-        if state == final or (len(wanted) > 0 and best_token != wanted[i]):
+        if state == final or (len(wanted) > 0 and best_token != wanted[i]) or (len(stops) > 0 and stops[state]):
             return tokens[: i + 1], state
     return tokens, state

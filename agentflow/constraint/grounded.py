@@ -94,6 +94,15 @@ def read_span(value: Any, *, pointer: str = "") -> Span | None:
         raise InvalidSchemaError(f"{KEYWORD}: {error}", pointer=pointer) from error
 
 
+def needs_span(schema: Any) -> bool:
+    """Say whether a schema has a grounded value anywhere that there is none of where the texts hold no span."""
+    if isinstance(schema, Mapping):
+        own = schema.get(KEYWORD)
+        is_needed = isinstance(own, Mapping) and own.get("fallback") == "none"
+        return is_needed or any(map(needs_span, schema.values()))
+    return isinstance(schema, list | tuple) and any(map(needs_span, schema))
+
+
 def mentions_span(schema: Any) -> bool:
     """Say whether a schema asks for a grounded value anywhere."""
     if isinstance(schema, Mapping):

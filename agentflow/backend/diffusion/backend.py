@@ -87,8 +87,9 @@ class DiffusionBackend:
     def _prepare(self, request: GenerationRequest) -> Row:
         prompt_ids = self.codec.encode_prompt(request)
         max_new_tokens = self.codec.budget(request, num_prompt_tokens=len(prompt_ids))
-        constraint = self.codec.compile(request, num_tokens=max_new_tokens)
         config = self._checkpoint.sampler_config.override(request.settings)
+        compile_turn = self.codec.compile_staged if config.is_checked else self.codec.compile
+        constraint = compile_turn(request, num_tokens=max_new_tokens)
         wants_warmth = request.settings.is_warm_started
         is_warm = config.is_checked if wants_warmth is None else wants_warmth
         return Row(

@@ -19,6 +19,7 @@ from agentflow.backend.diffusion.packed import PackedDenoiser, Prediction, Segme
 from agentflow.backend.diffusion.prefix import PrefixCache
 from agentflow.backend.diffusion.sampler import SamplerConfig, draw_noise
 from agentflow.constraint import Constraint
+from agentflow.constraint.staged import StagedConstraint
 from agentflow.errors import AgentflowError, BackendError
 
 
@@ -97,7 +98,7 @@ class Row:
         config: How to denoise.
         generator: Source of noise and of free draws, on the device of the network.
         host_generator: Source of joint draws, on the CPU; the same where the network is there.
-        constraint: Automaton that the turn must follow, or ``None``.
+        constraint: Automaton that the turn must follow, or ``None``; a staged one only where drafts are checked.
         state: State of the automaton after the committed tokens.
         observe: Told about every step of the row.
         draft_ids: What the turn will probably be: checked first, or what the first canvas begins with; may be empty.
@@ -122,7 +123,7 @@ class Row:
     end_ids: frozenset[int]
     config: SamplerConfig
     generator: Generator
-    constraint: Constraint | None = None
+    constraint: Constraint | StagedConstraint | None = None
     state: int = 0
     observe: Callable[[CanvasView], None] | None = None
     draft_ids: list[int] = field(default_factory=list)

@@ -31,6 +31,7 @@ from agentflow.backend.diffusion.denoiser import Context
 from agentflow.backend.diffusion.packed import PackedContext, Prediction, Segment
 from agentflow.constraint import Constraint
 from agentflow.constraint.greedy import decode_greedily
+from agentflow.constraint.staged import StagedConstraint
 
 _TRUST = 0.7
 """Weight of the encoder's predictions against the step's beliefs in the next draft; 0 to 1 changes the number of passes
@@ -63,7 +64,7 @@ class DraftCheck:
     context: Context
     unread: list[int]
     make_noise: Callable[[], Tensor]
-    constraint: Constraint | None
+    constraint: Constraint | StagedConstraint | None
     state: int
     num_tokens_left: int
     end_ids: frozenset[int]
@@ -176,9 +177,15 @@ class DraftCheck:
         """The best string position by position; with a reference, up to where it differs, and then it counts."""
         if self.constraint is not None:
             started = time.thread_time()
-            tokens, state = decode_greedily(
-                logits.cpu(), self.constraint, self.state, num_tokens_left=self.num_tokens_left, reference=reference
-            )
+            scores, num_left = logits.cpu(), self.num_tokens_left
+            if isinstance(self.constraint, StagedConstraint):
+                tokens, state = self.constraint.decode(
+                    scores, self.state, num_tokens_left=num_left, reference=reference
+                )
+            else:
+                tokens, state = decode_greedily(
+                    scores, self.constraint, self.state, num_tokens_left=num_left, reference=reference
+                )
             if reference is not None:
                 self.state = state
             self.constraint_time_s += time.thread_time() - started

@@ -6,15 +6,17 @@ its outcome is handed back, committed and shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from agentflow.backend.diffusion.canvas import CanvasView, Row, Writer
 from agentflow.backend.diffusion.denoiser import Denoiser
-from agentflow.backend.diffusion.packed import predict
+from agentflow.backend.diffusion.packed import Prediction, Segment, predict
 from agentflow.backend.diffusion.prefix import PrefixCache
+from agentflow.errors import AgentflowError
 
 
 @torch.inference_mode()
@@ -25,23 +27,41 @@ def check_step(
 
     Args:
         denoiser: The network.
-        rows: Rows that have begun; changed in place.
+        rows: Rows that have begun; changed in place. One whose schemas fail is over; the others go on.
         max_read_tokens: Most tokens of a prompt that one row reads in the pass.
         prefixes: Keeps what was read for later prompts.
     """
-    checks = [_check_of(row) for row in rows]
-    segments = [check.wants(max_tokens=max_read_tokens) for check in checks]
-    for row, check, prediction in zip(rows, checks, predict(denoiser, segments), strict=True):
-        was_reading = row.is_reading
-        check.take(prediction)
-        row.unread = [] if check.is_prompt_read else check.unread
-        if prefixes is not None and was_reading and not row.is_reading:
-            prefixes.keep(row.prompt_ids, check.context)
-        _take_counts(row, check)
-        if check.is_complete:
-            _commit(row, check, prefixes)
-        elif not row.is_reading:
-            _show(row, check, check.tokens, is_committed=False)
+    able: list[Row] = []
+    segments: list[Segment] = []
+    for row in rows:
+        with _failing(row):
+            segments.append(_check_of(row).wants(max_tokens=max_read_tokens))
+            able.append(row)
+    for row, prediction in zip(able, predict(denoiser, segments), strict=True):
+        with _failing(row):
+            _take(row, _check_of(row), prediction, prefixes)
+
+
+@contextmanager
+def _failing(row: Row) -> Iterator[None]:
+    """Let an error of one row's schemas, which may be compiled as they are needed, end this row alone."""
+    try:
+        yield
+    except AgentflowError as error:
+        row.fail(error)
+
+
+def _take(row: Row, check: Writer, prediction: Prediction, prefixes: PrefixCache | None) -> None:
+    was_reading = row.is_reading
+    check.take(prediction)
+    row.unread = [] if check.is_prompt_read else check.unread
+    if prefixes is not None and was_reading and not row.is_reading:
+        prefixes.keep(row.prompt_ids, check.context)
+    _take_counts(row, check)
+    if check.is_complete:
+        _commit(row, check, prefixes)
+    elif not row.is_reading:
+        _show(row, check, check.tokens, is_committed=False)
 
 
 def _check_of(row: Row) -> Writer:

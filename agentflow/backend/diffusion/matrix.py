@@ -41,7 +41,7 @@ class Matrix:
 
     Args:
         weight: ``(O, I)``; its precision is that of the product.
-        is_twofold: Whether to keep the weights in blocks as well, where that is faster; it takes their memory once more.
+        is_twofold: Whether to keep the weights in blocks as well, where that is faster, for as much memory again.
     """
 
     def __init__(self, weight: Tensor, *, is_twofold: bool) -> None:

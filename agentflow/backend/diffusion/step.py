@@ -24,7 +24,7 @@ from torch import Tensor
 from agentflow.backend.diffusion.canvas import CanvasView, Row, num_kept
 from agentflow.backend.diffusion.denoiser import ContextBatch, Denoiser
 from agentflow.backend.diffusion.sampler import accept_by_entropy, draw_noise, draw_tokens, read_logits, temperatures
-from agentflow.constraint import Posterior, condition
+from agentflow.constraint import Constraint, Posterior, condition
 from agentflow.errors import AgentflowError, BackendError, ConfigurationError
 
 
@@ -129,7 +129,7 @@ def believe(logits: Tensor, rows: Sequence[Row]) -> Beliefs:
 
 def _condition_row_inplace(beliefs: Beliefs, index: int, log_probs: Tensor, row: Row) -> None:
     """Condition the part of a canvas that the budget leaves; what is behind it is never committed."""
-    assert row.constraint is not None  # noqa: S101 - the caller's invariant
+    assert isinstance(row.constraint, Constraint)  # noqa: S101 - drafts are not checked here
     length = min(log_probs.shape[1], row.num_tokens_left)
     try:
         posterior = condition(

@@ -1,0 +1,256 @@
+"""A turn with calls, compiled call by call: only what is called costs time.
+
+The automaton of a turn holds the arguments of every tool, and what may be copied from the conversation changes with
+every turn, so that it has to be compiled again. But decoding from left to right reads little of it:
+
+    <|tool_call> call : add _note { text : <|"|> Rent <|"|> } <tool_call|> <|tool_response>
+    `-- start   `-- names        `-- the arguments of add_note, and the end of the turn
+
+The names of the tools do not depend on the conversation: they are followed in an automaton of the same tools that was
+compiled for another one (`Scout`). Then the arguments of the tool that was named are compiled, for this conversation.
+What is decoded is what the automaton of the whole turn would give; a test holds that.
+
+Posteriors need the whole automaton: for them there is `compile_constraint`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from agentflow.constraint.automaton import BoolArray
+from agentflow.constraint.compiled import Constraint, check_budget
+from agentflow.constraint.grammar import CALL_START
+from agentflow.constraint.greedy import decode_greedily
+
+_STRIDE = 1 << 32
+_MAX_NAME_STATES = 10_000
+_MARGIN = 64
+
+
+@dataclass(frozen=True)
+class Scout:
+    """The names of tools in an automaton of turns that call them.
+
+    Attributes:
+        constraint: The automaton, of any conversation.
+        call: The token that begins a call.
+        first: The state behind it.
+        named: By state behind a whole name, the name and the tokens from `call` to there.
+        stops: ``(S,)`` bool, the states of `named`.
+        num_ample_tokens: Budget with which any call fits, so that the choice of a tool does not depend on it: twice the
+            longest way to an end, and some more.
+    """
+
+    constraint: Constraint
+    call: int
+    first: int
+    named: dict[int, tuple[str, tuple[int, ...]]]
+    stops: BoolArray
+    num_ample_tokens: int
+
+    @classmethod
+    def of(cls, constraint: Constraint, names: Sequence[str]) -> Scout | None:
+        """Find the names; ``None`` if they cannot be told from what stands behind them.
+
+        Args:
+            constraint: The automaton of turns that call the tools.
+            names: Names of the tools.
+        """
+        call = constraint.vocabulary.control_ids[CALL_START.text]
+        whole = {f"call:{name}".encode(): name for name in names}
+        if any(a != b and a.startswith(b) for a in whole for b in whole):
+            return None
+        first = constraint.advance(constraint.start_state, [call])
+        named = _find_names(constraint, whole, first, call)
+        if named is None or {name for name, _ in named.values()} != set(names):
+            return None
+        stops = np.zeros(constraint.num_states, bool)
+        stops[list(named)] = True
+        return cls(constraint, call, first, named, stops, 2 * int(constraint.distance.max()) + _MARGIN)
+
+
+def _find_names(
+    constraint: Constraint, whole: dict[bytes, str], first: int, call: int
+) -> dict[int, tuple[str, tuple[int, ...]]] | None:
+    """Follow all tokens up to the end of a name; ``None`` if one spells more than names."""
+    order, begin = constraint.tokens_by_atom
+    named: dict[int, tuple[str, tuple[int, ...]]] = {}
+    texts = {first: b""}
+    todo: list[tuple[int, tuple[int, ...]]] = [(first, (call,))]
+    while todo:
+        state, path = todo.pop()
+        for atom, target in constraint.row_by_atom(state).items():
+            for token in order[begin[atom] : begin[atom + 1]].tolist():
+                content = constraint.vocabulary.token_bytes[token]
+                text = texts[state] + (content or b"")
+                if content is None or not any(name.startswith(text) for name in whole):
+                    return None
+                if text in whole:
+                    named[target] = whole[text], (*path, token)
+                elif texts.setdefault(target, text) != text or len(texts) > _MAX_NAME_STATES:
+                    return None
+                else:
+                    todo.append((target, (*path, token)))
+    return named
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A piece of the turn: an automaton, and the states in which another one takes over, ``(S,)`` bool."""
+
+    constraint: Constraint
+    stops: BoolArray | None = None
+
+
+class StagedConstraint:
+    """The automaton of a turn for decoding from left to right; of one request, and of one thread.
+
+    Args:
+        scout: The names of the tools.
+        compile_call: Compiles turns of one or several calls of the tool of that name.
+        compile_answer: Compiles turns that call nothing; ``None`` where something must be called.
+        compile_whole: Compiles the whole turn, where the pieces do not do.
+    """
+
+    def __init__(
+        self,
+        scout: Scout,
+        *,
+        compile_call: Callable[[str], Constraint],
+        compile_answer: Callable[[], Constraint] | None,
+        compile_whole: Callable[[], Constraint],
+    ) -> None:
+        self._scout = scout
+        self._compile_call = compile_call
+        self._compile_answer = compile_answer
+        self._compile_whole = compile_whole
+        self._stages = [_Stage(scout.constraint, scout.stops)]
+        self._numbers: dict[tuple[str, ...], int] = {}  # of stages
+
+    @property
+    def start_state(self) -> int:
+        """State before the first token."""
+        return self._scout.constraint.start_state
+
+    def is_accepting(self, state: int) -> bool:
+        """Say whether the output is complete: its end token was read."""
+        stage, inner = divmod(state, _STRIDE)
+        return stage > 0 and self._stages[stage].constraint.is_accepting(inner)
+
+    def has_one_token(self, state: int) -> bool:
+        """Say whether one token alone may come next."""
+        stage, inner = divmod(self._settle(state), _STRIDE)
+        if stage == 0 and inner == self.start_state:
+            return self._compile_answer is None
+        return self._stages[stage].constraint.has_one_token(inner)
+
+    def advance(self, state: int, ids: Iterable[int]) -> int:
+        """Read tokens; see `Constraint.advance`."""
+        for token in ids:
+            if state == self.start_state and token != self._scout.call and self._compile_answer is not None:
+                state = self._answer_stage() * _STRIDE  # where every automaton begins
+            state = self._settle(state)
+            stage, inner = divmod(state, _STRIDE)
+            state += self._stages[stage].constraint.advance(inner, [token]) - inner
+        return state
+
+    def decode(
+        self,
+        logits: torch.Tensor,
+        state: int,
+        *,
+        num_tokens_left: int,
+        reference: Sequence[int] | None = None,
+    ) -> tuple[list[int], int]:
+        """See `decode_greedily`, of which this is the whole.
+
+        Raises:
+            SchemaError: The arguments of the tool that was chosen cannot be compiled, or do not fit the budget.
+        """
+        num_positions = min(len(logits) if reference is None else len(reference), num_tokens_left)
+        tokens: list[int] = []
+        while len(tokens) < num_positions and not self.is_accepting(state):
+            at, num_left = len(tokens), num_tokens_left - len(tokens)
+            wanted = None if reference is None else reference[at:]
+            if state == self.start_state:
+                found, state = self._begin(logits[at], num_left)
+            else:
+                found, state = self._decode_stage(logits[at:], self._settle(state, num_left), num_left, wanted)
+            tokens += found
+            if not found or (wanted is not None and found != list(wanted[: len(found)])):
+                break
+        return tokens, state
+
+    def _begin(self, scores: torch.Tensor, num_left: int) -> tuple[list[int], int]:
+        """Take the best first token, of an answer or of a call."""
+        call = self._scout.call
+        if self._compile_answer is None or int(scores.argmax()) == call:
+            return [call], self._scout.first
+        number = self._answer_stage()
+        answer = self._stages[number].constraint
+        found, inner = decode_greedily(scores[None], answer, answer.start_state, num_tokens_left=num_left)
+        if found and (float(scores[found[0]]), -found[0]) > (float(scores[call]), -call):
+            return found, number * _STRIDE + inner
+        return [call], self._scout.first
+
+    def _decode_stage(
+        self, logits: torch.Tensor, state: int, num_left: int, wanted: Sequence[int] | None
+    ) -> tuple[list[int], int]:
+        """Decode until the stage of a state ends."""
+        number, inner = divmod(state, _STRIDE)
+        stage = self._stages[number]
+        found, end = decode_greedily(
+            logits, stage.constraint, inner, num_tokens_left=num_left, reference=wanted, stops=stage.stops
+        )
+        return found, number * _STRIDE + end
+
+    # ------------------------------------------------------------ stages
+
+    def _settle(self, state: int, num_left: int | None = None) -> int:
+        """Go over to the next stage where one ends: behind a name, and behind the token that begins another call."""
+        stage, inner = divmod(state, _STRIDE)
+        stops = self._stages[stage].stops
+        if stops is None or not stops[inner]:
+            return state
+        if stage:
+            is_ample = num_left is None or num_left >= self._scout.num_ample_tokens
+            return self._scout.first if is_ample else self._enter(None, (self._scout.call,), num_left)
+        name, path = self._scout.named[inner]
+        return self._enter(name, path, num_left)
+
+    def _enter(self, name: str | None, path: tuple[int, ...], num_left: int | None) -> int:
+        """Give the state behind the beginning of a call of a tool, or of any."""
+        number = self._whole_stage() if name is None else self._call_stage(name)
+        constraint = self._stages[number].constraint
+        inner = constraint.advance(constraint.start_state, path)
+        if num_left is not None:
+            check_budget(constraint, inner, num_left)
+        return number * _STRIDE + inner
+
+    def _answer_stage(self) -> int:
+        assert self._compile_answer is not None  # noqa: S101 - the callers' case
+        return self._number(("answer",), self._compile_answer)
+
+    def _whole_stage(self) -> int:
+        return self._number(("whole",), self._compile_whole)
+
+    def _call_stage(self, name: str) -> int:
+        return self._number(("call", name), lambda: self._compile_call(name), is_call=True)
+
+    def _number(self, key: tuple[str, ...], compile_stage: Callable[[], Constraint], *, is_call: bool = False) -> int:
+        """Give the number of a stage, which is compiled when it is first asked for."""
+        number = self._numbers.get(key)
+        if number is None:
+            constraint = compile_stage()
+            stops = None
+            if is_call:
+                stops = np.zeros(constraint.num_states, bool)
+                behind = constraint.advance(constraint.start_state, [self._scout.call])
+                stops[behind] = True
+            number = self._numbers[key] = len(self._stages)
+            self._stages.append(_Stage(constraint, stops))
+        return number

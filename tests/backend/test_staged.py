@@ -1,0 +1,134 @@
+"""Turns whose calls are compiled when they are made: the same turns, and errors that stay with their request."""
+
+import anyio
+import pytest
+
+from agentflow.backend import codec as codecs
+from agentflow.backend.codec import TurnCodec
+from agentflow.backend.diffusion.backend import DiffusionBackend
+from agentflow.backend.diffusion.loader import load_checkpoint
+from agentflow.bench.suite import make_suite
+from agentflow.bench.world import World
+from agentflow.constraint import Constraint
+from agentflow.constraint.staged import StagedConstraint
+from agentflow.errors import UnsupportedSchemaError
+from agentflow.types import GenerationRequest, GenerationSettings, SystemMessage, ToolSpec, UserMessage
+
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+MUST_QUOTE = {"type": "object", "properties": {"city": {"type": "string", "x-grounded": {"fallback": "none"}}}}
+BOOK, CANCEL = ToolSpec("book", "Book.", CITY), ToolSpec("cancel", "Cancel.", CITY)
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    """The embedded model."""
+    return load_checkpoint("embedded")
+
+
+@pytest.fixture
+def codec(checkpoint):
+    """A codec that has seen no tools yet."""
+    return TurnCodec.of(checkpoint)
+
+
+def ask(text="A table in Oslo.", tools=(BOOK, CANCEL), **settings):
+    """A request with tools."""
+    return GenerationRequest(messages=(UserMessage(text),), tools=tools, settings=GenerationSettings(**settings))
+
+
+def test_tools_that_were_seen_before_are_compiled_in_stages(codec):
+    """The first turn with some tools is compiled whole, and those that follow only as far as they go."""
+    assert isinstance(codec.compile_staged(ask(), num_tokens=400), Constraint)
+    assert isinstance(codec.compile_staged(ask("Not in Rome."), num_tokens=400), StagedConstraint)
+    assert isinstance(codec.compile_staged(ask(tools=(BOOK,)), num_tokens=400), Constraint)
+    assert isinstance(codec.compile_staged(ask(tools=(CANCEL, BOOK)), num_tokens=400), Constraint)
+    assert codec.compile_staged(ask(is_constrained=False), num_tokens=400) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "num_tokens"),
+    [
+        (ask(), 40),
+        (ask(is_grounded=False), 400),
+        (ask(tools=(BOOK, ToolSpec("quote", "Quote.", MUST_QUOTE))), 400),
+        (ask(tools=(BOOK, ToolSpec("book_two", "Book two.", CITY))), 400),
+        (ask(tools=(BOOK,)), 400),
+    ],
+    ids=["little room", "nothing to copy", "needs a span", "names within names", "one tool"],
+)
+def test_other_turns_are_compiled_whole(codec, request_, num_tokens):
+    """Again and again, where stages could choose otherwise or save nothing."""
+    for _ in range(3):
+        assert isinstance(codec.compile_staged(request_, num_tokens=num_tokens), Constraint)
+
+
+def first_turns(num):
+    """First turns of tasks of the suite."""
+    for i, task in enumerate(make_suite(num, seed=77)):
+        with World.opened(task.before) as world:
+            tools = tuple(tool.spec for tool in world.tools(sorted(task.tools)))
+        yield GenerationRequest(
+            messages=(SystemMessage("Be brief."), UserMessage(task.prompt)),
+            tools=tools,
+            output_schema=task.output_schema,
+            settings=GenerationSettings(seed=i),
+        )
+
+
+async def generate(backend, requests):
+    """All turns, some at once; what fails is its error."""
+    found = [None] * len(requests)
+    limiter = anyio.CapacityLimiter(4)
+
+    async def one(i):
+        async with limiter:
+            try:
+                found[i] = (await backend.generate(requests[i])).message
+            except UnsupportedSchemaError as error:
+                found[i] = error
+
+    async with anyio.create_task_group() as group:
+        for i in range(len(requests)):
+            group.start_soon(one, i)
+    await backend.aclose()
+    return found
+
+
+def test_turns_are_the_same(checkpoint, monkeypatch):
+    """The embedded model writes the same turns with stages and without, most of them in stages."""
+    requests = list(first_turns(48))
+    staged = []
+    compile_staged = TurnCodec.compile_staged
+
+    def watch(*args, **options):
+        found = compile_staged(*args, **options)
+        staged.append(isinstance(found, StagedConstraint))
+        return found
+
+    monkeypatch.setattr(TurnCodec, "compile_staged", watch)
+    found = anyio.run(generate, DiffusionBackend(checkpoint), requests)
+    assert sum(staged) >= 12
+
+    monkeypatch.setattr(codecs, "_MIN_STAGED", 1000)
+    assert anyio.run(generate, DiffusionBackend(checkpoint), requests) == found
+
+
+def test_a_stage_that_cannot_be_compiled_fails_its_own_turn(checkpoint, monkeypatch):
+    """Turns beside it go on."""
+    requests = list(first_turns(48))
+    expected = anyio.run(generate, DiffusionBackend(checkpoint), requests)
+    name = next(message.tool_calls[0].name for message in expected[::-1] if message.tool_calls)
+    compile_turn = TurnCodec._compile
+
+    def refuse(self, request, tools, tool_choice, grounding):
+        if tool_choice == "required" and tools[0].name == name:
+            raise UnsupportedSchemaError("pattern", pointer="/text", reason="it is too long")
+        return compile_turn(self, request, tools, tool_choice, grounding)
+
+    monkeypatch.setattr(TurnCodec, "_compile", refuse)
+    found = anyio.run(generate, DiffusionBackend(checkpoint, max_rows=4), requests)
+
+    errors = [isinstance(turn, UnsupportedSchemaError) for turn in found]
+    assert any(errors)
+    for turn, other, is_error in zip(found, expected, errors, strict=True):
+        assert other.tool_calls[0].name == name if is_error else turn == other

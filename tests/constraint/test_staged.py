@@ -1,0 +1,154 @@
+"""A turn that is compiled call by call is decoded as if it had been compiled whole."""
+
+import pytest
+import torch
+
+from agentflow.backend.diffusion.untrained import build_tokenizer
+from agentflow.constraint import Grounding, Vocabulary, compile_constraint, turn_grammar
+from agentflow.constraint.greedy import decode_greedily
+from agentflow.constraint.staged import Scout, StagedConstraint
+from agentflow.errors import SchemaBudgetError
+from agentflow.types import ToolSpec
+
+ANSWER = {"type": "object", "properties": {"city": {"type": "string"}, "sure": {"type": "boolean"}}}
+
+
+def tool(name, **properties):
+    """A tool whose first argument is required."""
+    schema = {"type": "object", "properties": properties, "required": list(properties)[:1]}
+    return ToolSpec(name=name, description="", parameters=schema)
+
+
+TOOLS = (
+    tool("add_note", text={"type": "string"}, tags={"type": "array", "items": {"type": "string"}, "maxItems": 2}),
+    tool("add_days", date={"type": "string"}, days={"type": "integer"}),
+    tool("set_unit", unit={"enum": ["celsius", "kelvin"]}),
+    ToolSpec(name="now", description="", parameters={"type": "object", "properties": {}}),
+)
+BEFORE = Grounding(("Nothing in digits here, thank you.",))
+NOW = Grounding(("Add 14 days to 2031-05-09, then note: water the ferns in Paris.",))
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    """A small vocabulary."""
+    tokenizer = build_tokenizer()
+    ends = frozenset({tokenizer.convert_tokens_to_ids("<turn|>"), tokenizer.convert_tokens_to_ids("<|tool_response>")})
+    return Vocabulary.from_tokenizer(tokenizer, end_ids=ends, size=len(tokenizer))
+
+
+def compile_turn(vocabulary, tools=TOOLS, choice="auto", *, grounding=NOW, is_parallel=True, schema=None):
+    """The automaton of a turn."""
+    grammar = turn_grammar(
+        tools=tools, tool_choice=choice, is_parallel=is_parallel, output_schema=schema, grounding=grounding
+    )
+    return compile_constraint(grammar, vocabulary)
+
+
+def stage(vocabulary, *, choice="auto", is_parallel=True, schema=None):
+    """The same in stages, and a list of what is compiled."""
+    compiled = []
+    options = {"is_parallel": is_parallel, "schema": schema}
+
+    def compile_piece(what, tools, choice):
+        compiled.append(what)
+        return compile_turn(vocabulary, tools, choice, **options)
+
+    by_name = {tool.name: tool for tool in TOOLS}
+    before = compile_turn(vocabulary, choice=choice, grounding=BEFORE, **options)
+    staged = StagedConstraint(
+        Scout.of(before, list(by_name)),
+        compile_call=lambda name: compile_piece(name, (by_name[name],), "required"),
+        compile_answer=(lambda: compile_piece("answer", (), "none")) if choice == "auto" else None,
+        compile_whole=lambda: compile_piece("whole", TOOLS, choice),
+    )
+    return staged, compiled
+
+
+def scores_of(vocabulary, seed, *, call=0.0):
+    """Random scores in which calls are begun more or less often."""
+    scores = torch.randn(60, len(vocabulary), generator=torch.Generator().manual_seed(seed))
+    scores[:, vocabulary.control_ids["<|tool_call>"]] += call
+    return scores
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("call", [0.0, 9.0])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"choice": "required"}, {"is_parallel": False}, {"schema": ANSWER}],
+    ids=["auto", "must", "one", "json"],
+)
+def test_decoding_equals_that_of_the_whole(vocabulary, seed, call, options):
+    """Random scores give the same tokens, piece by piece, and only what is called is compiled."""
+    whole = compile_turn(vocabulary, **options)
+    staged, compiled = stage(vocabulary, **options)
+    scores = scores_of(vocabulary, seed, call=call)
+    expected_state, state, at = whole.start_state, staged.start_state, 0
+    num_left = 700
+    while at < len(scores) and not whole.is_accepting(expected_state):
+        some = scores[at : at + 7]
+        begin = expected_state
+        expected, expected_state = decode_greedily(some, whole, begin, num_tokens_left=num_left)
+        found, following = staged.decode(some, state, num_tokens_left=num_left)
+        assert found == expected
+        heads = [found[:i] for i in range(len(found))]
+        forced = [staged.has_one_token(staged.advance(state, head)) for head in heads]
+        assert forced == [whole.has_one_token(whole.advance(begin, head)) for head in heads]
+        assert staged.is_accepting(staged.advance(state, found)) == staged.is_accepting(following)
+        state, num_left, at = following, num_left - len(found), at + len(found)
+    assert staged.is_accepting(state) == whole.is_accepting(expected_state)
+    assert "whole" not in compiled
+    assert len(compiled) == len(set(compiled))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_checking_a_draft_equals_that_of_the_whole(vocabulary, seed):
+    """With a reference, decoding stops behind the first difference, wherever that is."""
+    whole = compile_turn(vocabulary)
+    scores = scores_of(vocabulary, seed, call=9.0)
+    draft, _ = decode_greedily(scores, whole, whole.start_state, num_tokens_left=700)
+    for changed in range(0, len(draft), 3):
+        staged, _ = stage(vocabulary)
+        reference = [*draft[:changed], draft[changed] ^ 1, *draft[changed + 1 :]]
+        expected, after = decode_greedily(scores, whole, whole.start_state, num_tokens_left=700, reference=reference)
+        found, state = staged.decode(scores, staged.start_state, num_tokens_left=700, reference=reference)
+        assert found == expected == draft[: changed + 1]
+        rest, _ = decode_greedily(scores, whole, after, num_tokens_left=650)
+        assert staged.decode(scores, state, num_tokens_left=650)[0] == rest
+
+
+def test_a_tight_budget_for_another_call_takes_the_whole(vocabulary):
+    """Where not every call fits any more, the next one is chosen among those that do."""
+    whole = compile_turn(vocabulary)
+    staged, compiled = stage(vocabulary)
+    scores = scores_of(vocabulary, 3, call=60.0)
+    num_left = Scout.of(compile_turn(vocabulary, grounding=BEFORE), [tool.name for tool in TOOLS]).num_ample_tokens
+    tokens, _ = decode_greedily(scores, whole, whole.start_state, num_tokens_left=num_left)
+
+    assert staged.decode(scores, staged.start_state, num_tokens_left=num_left)[0] == tokens
+    assert tokens.count(vocabulary.control_ids["<|tool_call>"]) > 1
+    assert compiled[1] == "whole"
+
+
+def test_a_call_that_does_not_fit_is_an_error(vocabulary):
+    """Arguments that need more than the budget in this conversation are refused with both numbers."""
+    staged, _ = stage(vocabulary)
+    long = {"type": "object", "properties": {"code": {"const": "x" * 900}}, "required": ["code"]}
+    staged._compile_call = lambda name: compile_turn(
+        vocabulary, (ToolSpec(name=name, description="", parameters=long),), "required"
+    )
+
+    with pytest.raises(SchemaBudgetError):
+        staged.decode(scores_of(vocabulary, 1, call=9.0), staged.start_state, num_tokens_left=400)
+
+
+def test_names_that_begin_alike_are_followed(vocabulary):
+    """A scout tells add_note from add_days, and gives up where one name is the beginning of another."""
+    before = compile_turn(vocabulary, grounding=BEFORE)
+    found = {name for name, _ in Scout.of(before, [tool.name for tool in TOOLS]).named.values()}
+    assert found == {tool.name for tool in TOOLS}
+
+    nested = (tool("add", text={"type": "string"}), tool("add_days", text={"type": "string"}))
+    before = compile_turn(vocabulary, nested, grounding=BEFORE)
+    assert Scout.of(before, ["add", "add_days"]) is None
