@@ -266,7 +266,8 @@ class Usage:
         num_forwards: Forward passes that wrote the output, summed over rows.
         tool_calls: Tool calls that were run.
         model_time_s: Seconds spent waiting for the model.
-        constraint_time_s: Of these, processor seconds of constraint work.
+        constraint_time_s: Of these, processor seconds of holding the output to its schemas.
+        compile_time_s: Processor seconds of compiling the schemas, before and during the turns.
         log_partition: Sum over steps of log Z, the log-probability that the model gives the grammar.
         cost: What it costs in money, in the currency of the prices that the caller set; 0 without prices.
     """
@@ -281,6 +282,7 @@ class Usage:
     tool_calls: int = 0
     model_time_s: float = 0.0
     constraint_time_s: float = 0.0
+    compile_time_s: float = 0.0
     log_partition: float = 0.0
     cost: float = 0.0
 

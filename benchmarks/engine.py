@@ -15,8 +15,9 @@ Every agent asks for the first turn of a task of the suite `assistant`: a tool c
 are as many sets of tools as kinds of tasks, as in a fleet of agents, so beginnings of prompts repeat and are reused by
 all modes but transformers'; with ``--fresh`` the tools are shuffled for every request, so that little can be reused. No
 tool runs. Agents share one loaded model; each asks for its next turn when it has its last one, at least four in a run;
-no request comes twice. Numbers are medians over the repeats; one warm-up run before is not counted. `generate` cannot
-share a pass, so it is measured for one agent.
+no request comes twice. Modes are run in turns, once each and then again; numbers are medians over these rounds, and
+ratios are taken within each round first; one warm-up round before is not counted. `generate` cannot share a pass, so it
+is measured for one agent.
 
 Beside it: how soon the first denoising step behind a prompt of 1,000 tokens starts and is done, with and without
 reuse, and a roofline: the operations of a pass over the rate that one large product reaches on this machine, against
@@ -153,29 +154,63 @@ def _statistics(backend: Backend) -> EngineStatistics | None:
     return found() if found is not None else None
 
 
-def measure(mode: str, checkpoint: Checkpoint, options: argparse.Namespace, *, num_agents: int) -> dict[str, Any]:
-    """Measure one mode at one number of agents."""
+@dataclasses.dataclass(kw_only=True)
+class Case:
+    """One mode at one number of agents, and its runs so far.
+
+    Attributes:
+        mode: The mode.
+        num_agents: Agents at once.
+        backend: Its way of decoding, kept over the runs.
+        batches: Requests of each run, the warm-up first.
+        runs: What the runs gave.
+        kept_bytes: Memory of the contexts that it kept in the end.
+    """
+
+    mode: str
+    num_agents: int
+    backend: Backend
+    batches: list[list[GenerationRequest]]
+    runs: list[Run] = dataclasses.field(default_factory=list)
+    kept_bytes: int = 0
+
+
+def make_case(mode: str, checkpoint: Checkpoint, options: argparse.Namespace, *, num_agents: int) -> Case:
+    """Prepare one mode at one number of agents; all modes get the same requests."""
     num_turns = max(options.turns, 4 * num_agents)
     suites = [make_suite(num_turns, seed=100 * num_agents + i) for i in range(options.repeats + 1)]
     make = partial(first_turn, is_constrained=mode not in ("unconstrained", "generate"), is_fresh=options.fresh)
-    batches = [[make(task, seed=num_turns * i + j) for j, task in enumerate(suite)] for i, suite in enumerate(suites)]
-    backend = make_backend(mode, checkpoint, num_agents=num_agents)
+    return Case(
+        mode=mode,
+        num_agents=num_agents,
+        backend=make_backend(mode, checkpoint, num_agents=num_agents),
+        batches=[
+            [make(task, seed=num_turns * i + j) for j, task in enumerate(suite)] for i, suite in enumerate(suites)
+        ],
+    )
 
-    async def measure_all() -> list[Run]:
-        _warm_up, *runs = [await run_turns(backend, batch, num_agents=num_agents) for batch in batches]
-        await backend.aclose()
-        return runs
 
-    return _summarize(mode, num_agents, anyio.run(measure_all))
+async def measure(cases: Sequence[Case]) -> None:
+    """Run all cases in turns, so that a slower or faster hour of the machine meets all of them."""
+    for i in range(len(cases[0].batches)):
+        for case in cases:
+            run = await run_turns(case.backend, case.batches[i], num_agents=case.num_agents)
+            if i:  # the first one warms up
+                case.runs.append(run)
+    for case in cases:
+        found = _statistics(case.backend)
+        case.kept_bytes = found.prefix_bytes if found is not None else 0
+        await case.backend.aclose()
 
 
-def _summarize(mode: str, num_agents: int, runs: Sequence[Run]) -> dict[str, Any]:
+def _summarize(case: Case) -> dict[str, Any]:
+    runs = case.runs
     usage = sum((run.usage for run in runs), Usage())
     pass_s, scheduling_s = sum(run.pass_s for run in runs), sum(run.scheduling_s for run in runs)
     busy_s = pass_s or usage.model_time_s
     return {
-        "mode": mode,
-        "num_agents": num_agents,
+        "mode": case.mode,
+        "num_agents": case.num_agents,
         "num_turns": len(runs[0].turn_s),
         "num_repeats": len(runs),
         "calls_per_second": _spread([len(run.turn_s) / run.wall_s for run in runs]),
@@ -189,9 +224,10 @@ def _summarize(mode: str, num_agents: int, runs: Sequence[Run]) -> dict[str, Any
         "denoising_steps_per_canvas": usage.denoising_steps_per_canvas,
         "tokens_per_forward": usage.tokens_per_forward,
         "constraint_share_of_pass": usage.constraint_time_s / busy_s if busy_s else 0.0,
+        "compile_s_per_call": usage.compile_time_s / max(usage.requests, 1),
         "scheduling_share": scheduling_s / (pass_s + scheduling_s) if pass_s else 0.0,
         "reused_prompt_share": usage.cached_input_tokens / max(usage.input_tokens, 1),
-        "resident_mib": _resident_mib(),
+        "kept_contexts_mib": case.kept_bytes / 2**20,
     }
 
 
@@ -309,23 +345,27 @@ def _median_s(work: Any, num_repeats: int) -> float:
     return statistics.median(times)
 
 
-def ratios(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """What the modes are to each other, by calls per second."""
-    calls = {(row["mode"], row["num_agents"]): row["calls_per_second"]["median"] for row in rows}
+def ratios(cases: Sequence[Case]) -> dict[str, dict[str, float]]:
+    """What the modes are to each other, by calls per second: of each round, and then the median of the rounds."""
+    rates = {(case.mode, case.num_agents): [len(run.turn_s) / run.wall_s for run in case.runs] for case in cases}
     pairs = {
         "one agent: diffusion / left to right with its mask": (("diffusion", 1), ("left-to-right-1", 1)),
         "one agent: diffusion / generate with a mask": (("diffusion", 1), ("generate+mask", 1)),
         "diffusion: 16 agents / one agent": (("diffusion", 16), ("diffusion", 1)),
         "16 agents: diffusion / batched left to right": (("diffusion", 16), ("left-to-right", 16)),
     }
-    return {name: calls[a] / calls[b] for name, (a, b) in pairs.items() if a in calls and b in calls}
+    return {
+        name: _spread([ours / other for ours, other in zip(rates[a], rates[b], strict=True)])
+        for name, (a, b) in pairs.items()
+        if a in rates and b in rates
+    }
 
 
 def print_table(rows: Sequence[dict[str, Any]], console: Console) -> None:
     """Print one line per mode and number of agents."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     names = ("mode", "agents", "calls/s", "(least to most)", "tokens/s", "first, s", "p50, s", "p95, s", "steps/canvas",
-             "tokens/forward", "constraint", "scheduling", "reused", "MiB")  # fmt: skip
+             "tokens/forward", "constraint", "compiling, ms", "scheduling", "reused", "kept, MiB")  # fmt: skip
     for name in names:
         table.add_column(name, justify="left" if name == "mode" else "right")
     for row in rows:
@@ -342,9 +382,10 @@ def print_table(rows: Sequence[dict[str, Any]], console: Console) -> None:
             f"{row['denoising_steps_per_canvas']:.2f}" if row["denoising_steps_per_canvas"] else "-",
             f"{row['tokens_per_forward']:.1f}",
             f"{100 * row['constraint_share_of_pass']:.1f} %",
+            f"{1e3 * row['compile_s_per_call']:.1f}",
             f"{100 * row['scheduling_share']:.1f} %",
             f"{100 * row['reused_prompt_share']:.0f} %",
-            f"{row['resident_mib']:.0f}",
+            f"{row['kept_contexts_mib']:.0f}",
         )
     console.print(table)
 
@@ -386,13 +427,20 @@ def main() -> None:
     print(f"{machine}\n{', '.join(f'{name} {number}' for name, number in machine.versions.items())}")
     print(f"model {options.model}, {options.repeats} repeats, {options.threads} thread(s) of torch, seeds from 0")
     checkpoint = load_checkpoint(options.model, dtype=options.dtype)
-    agents = sorted((int(number) for number in options.agents.split(",")), key=lambda n: (n not in (1, 16), n))
-    cases = [(mode, n) for n in agents for mode in options.modes.split(",") if _applies(mode, n)]
+    agents = [int(number) for number in options.agents.split(",")]
     prefix, roofline = measure_prefix(checkpoint, num_repeats=options.repeats), measure_roofline(checkpoint)
-    rows: list[dict[str, Any]] = []
-    while cases and time.monotonic() - started_s < options.max_seconds:
-        mode, num_agents = cases.pop(0)
-        rows.append(measure(mode, checkpoint, options, num_agents=num_agents))
+    done: list[Case] = []
+    left_out: list[str] = []
+    for group in ((1, 16), agents):  # those whose ratios count are run in turns, then the others
+        some = [(mode, n) for n in agents for mode in options.modes.split(",") if _applies(mode, n)]
+        some = [(mode, n) for mode, n in some if n in group and (mode, n) not in [(c.mode, c.num_agents) for c in done]]
+        if time.monotonic() - started_s > options.max_seconds:
+            left_out += [f"{mode}, {n} agents" for mode, n in some]
+        elif some:
+            together = [make_case(mode, checkpoint, options, num_agents=n) for mode, n in some]
+            anyio.run(measure, together)
+            done += together
+    rows = [_summarize(case) for case in done]
     rows.sort(key=lambda row: (MODES.index(row["mode"]), row["num_agents"]))
     report = {
         "model": options.model,
@@ -400,11 +448,12 @@ def main() -> None:
         "command": shlex.join(["python", *sys.argv]),
         "num_threads": options.threads,
         "dtype": options.dtype or "default",
+        "resident_mib": _resident_mib(),
         "rows": rows,
-        "ratios": ratios(rows),
+        "ratios": ratios(done),
         "prefix": prefix,
         "roofline": roofline,
-        "left_out": [f"{mode}, {n} agents" for mode, n in cases],
+        "left_out": left_out,
     }
     print_table(rows, Console(width=170))
     print(json.dumps({key: report[key] for key in ("ratios", "prefix", "roofline", "left_out")}, indent=1))

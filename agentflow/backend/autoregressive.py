@@ -19,7 +19,7 @@ import anyio.to_thread
 from agentflow.backend.base import DraftObserver
 from agentflow.backend.codec import TurnCodec
 from agentflow.backend.diffusion.backend import make_poster, run_row, usage_of
-from agentflow.backend.diffusion.canvas import Row
+from agentflow.backend.diffusion.canvas import Row, RowCounts
 from agentflow.backend.diffusion.denoiser import Context
 from agentflow.backend.diffusion.engine import Engine, EngineStatistics
 from agentflow.backend.diffusion.left_to_right import TokenWriter
@@ -96,9 +96,12 @@ class AutoregressiveBackend:
         prompt_ids = self.codec.encode_prompt(request)
         max_new_tokens = self.codec.budget(request, num_prompt_tokens=len(prompt_ids))
         generator = make_generator(request.settings.seed, device=self._denoiser.device)
+        started_s = time.thread_time()
+        mask = self._make_mask(request, max_new_tokens)
+        counts = RowCounts(compile_time_s=time.thread_time() - started_s)
         start_writer = partial(
             _start_writer,
-            mask=self._make_mask(request, max_new_tokens),
+            mask=mask,
             num_tokens_left=max_new_tokens,
             end_ids=self.codec.end_ids,
             temperature=request.settings.t_min or 0.0,
@@ -110,6 +113,7 @@ class AutoregressiveBackend:
             end_ids=self.codec.end_ids,
             config=self._checkpoint.sampler_config,
             generator=generator,
+            counts=counts,
             start_writer=start_writer,
         )
 

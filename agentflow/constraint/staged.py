@@ -15,6 +15,7 @@ Posteriors need the whole automaton: for them there is `compile_constraint`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -130,6 +131,8 @@ class StagedConstraint:
         self._compile_whole = compile_whole
         self._stages = [_Stage(scout.constraint, scout.stops)]
         self._numbers: dict[tuple[str, ...], int] = {}  # of stages
+        self.compile_time_s = 0.0
+        """Processor seconds of compiling stages so far."""
 
     @property
     def start_state(self) -> int:
@@ -245,7 +248,9 @@ class StagedConstraint:
         """Give the number of a stage, which is compiled when it is first asked for."""
         number = self._numbers.get(key)
         if number is None:
+            started_s = time.thread_time()
             constraint = compile_stage()
+            self.compile_time_s += time.thread_time() - started_s
             stops = None
             if is_call:
                 stops = np.zeros(constraint.num_states, bool)

@@ -16,10 +16,11 @@ import anyio.to_thread
 
 from agentflow.backend.base import DraftObserver
 from agentflow.backend.codec import TurnCodec
-from agentflow.backend.diffusion.canvas import CanvasView, Row
+from agentflow.backend.diffusion.canvas import CanvasView, Row, RowCounts
 from agentflow.backend.diffusion.engine import Engine, EngineStatistics
 from agentflow.backend.diffusion.loader import Checkpoint
 from agentflow.backend.diffusion.sampler import make_generator
+from agentflow.constraint.staged import StagedConstraint
 from agentflow.errors import AgentflowError, BackendError
 from agentflow.types import Draft, Generation, GenerationRequest, PositionState, Usage
 
@@ -89,7 +90,9 @@ class DiffusionBackend:
         max_new_tokens = self.codec.budget(request, num_prompt_tokens=len(prompt_ids))
         config = self._checkpoint.sampler_config.override(request.settings)
         compile_turn = self.codec.compile_staged if config.is_checked else self.codec.compile
+        started_s = time.thread_time()
         constraint = compile_turn(request, num_tokens=max_new_tokens)
+        counts = RowCounts(compile_time_s=time.thread_time() - started_s)
         wants_warmth = request.settings.is_warm_started
         is_warm = config.is_checked if wants_warmth is None else wants_warmth
         return Row(
@@ -99,6 +102,7 @@ class DiffusionBackend:
             config=config,
             draft_ids=self.codec.encode_draft(request)[:max_new_tokens] if is_warm else [],
             generator=make_generator(request.settings.seed, device=self._denoiser.device),
+            counts=counts,
             constraint=constraint,
             state=0 if constraint is None else constraint.start_state,
         )
@@ -181,6 +185,7 @@ def _num_shown(tokens: list[int], states: list[PositionState], row: Row) -> int:
 
 def usage_of(row: Row, duration_s: float) -> Usage:
     """What a row has cost."""
+    staged = row.constraint if isinstance(row.constraint, StagedConstraint) else None
     return Usage(
         requests=1,
         input_tokens=len(row.prompt_ids),
@@ -191,6 +196,7 @@ def usage_of(row: Row, duration_s: float) -> Usage:
         num_forwards=row.counts.denoising_steps + row.counts.num_checks,
         model_time_s=duration_s,
         constraint_time_s=row.counts.constraint_time_s,
+        compile_time_s=row.counts.compile_time_s + (staged.compile_time_s if staged is not None else 0.0),
         log_partition=row.counts.log_partition,
     )
 

@@ -84,6 +84,7 @@ class RowCounts:
     denoising_steps: int = 0
     num_checks: int = 0
     constraint_time_s: float = 0.0
+    compile_time_s: float = 0.0
     log_partition: float = 0.0
 
 

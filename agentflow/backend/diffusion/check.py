@@ -57,7 +57,7 @@ class DraftCheck:
         num_steps: Denoising steps so far.
         num_checks: Checks so far.
         num_steps_of_canvas: Passes of the open canvas, its denoising step and its checks.
-        constraint_time_s: Processor seconds of constraint work so far.
+        constraint_time_s: Processor seconds of decoding under the constraint so far, compiling left out.
         is_prompt_read: Whether the turn has begun.
     """
 
@@ -81,6 +81,11 @@ class DraftCheck:
     _guesses: Tensor | None = None  # (n, V) scores of the positions behind the checked tokens
     _before: Context | None = None  # the context before the check, where it may not be possible to cut it back
     _num_asked: int = 0  # tokens of `unread` in the pass that is under way
+
+    @property
+    def compile_time_s(self) -> float:
+        """Processor seconds of compiling calls as they were drafted."""
+        return self.constraint.compile_time_s if isinstance(self.constraint, StagedConstraint) else 0.0
 
     @property
     def is_ended(self) -> bool:
@@ -176,25 +181,25 @@ class DraftCheck:
     def _choose(self, logits: Tensor, reference: Sequence[int] | None = None) -> list[int]:
         """The best string position by position; with a reference, up to where it differs, and then it counts."""
         if self.constraint is not None:
-            started = time.thread_time()
-            scores, num_left = logits.cpu(), self.num_tokens_left
-            if isinstance(self.constraint, StagedConstraint):
-                tokens, state = self.constraint.decode(
-                    scores, self.state, num_tokens_left=num_left, reference=reference
-                )
-            else:
-                tokens, state = decode_greedily(
-                    scores, self.constraint, self.state, num_tokens_left=num_left, reference=reference
-                )
+            started_s, compiled_s = time.thread_time(), self.compile_time_s
+            tokens, state = self._decode(self.constraint, logits.cpu(), reference)
+            self.constraint_time_s += time.thread_time() - started_s - (self.compile_time_s - compiled_s)
             if reference is not None:
                 self.state = state
-            self.constraint_time_s += time.thread_time() - started
             return tokens
         best = logits.argmax(dim=-1).tolist()[: self.num_tokens_left if reference is None else len(reference)]
         for i, token in enumerate(best):
             if token in self.end_ids or (reference is not None and token != reference[i]):
                 return best[: i + 1]
         return best
+
+    def _decode(
+        self, constraint: Constraint | StagedConstraint, scores: Tensor, reference: Sequence[int] | None
+    ) -> tuple[list[int], int]:
+        num_left = self.num_tokens_left
+        if isinstance(constraint, StagedConstraint):
+            return constraint.decode(scores, self.state, num_tokens_left=num_left, reference=reference)
+        return decode_greedily(scores, constraint, self.state, num_tokens_left=num_left, reference=reference)
 
 
 def _mix(guesses: Tensor, predictions: Tensor) -> Tensor:
