@@ -297,27 +297,48 @@ def _as_object(tool: ToolSpec) -> JsonSchema:
     return {**parameters, "type": "object"}
 
 
-_CACHE: OrderedDict[str, Grammar] = OrderedDict()
-_CACHE_LOCK = Lock()
+class _Kept:
+    """The grammars that were asked for last."""
+
+    def __init__(self) -> None:
+        self._grammars: OrderedDict[str, Grammar] = OrderedDict()
+        self._num_nodes = 0
+        self._lock = Lock()
+
+    def get(self, key: str) -> Grammar | None:
+        with self._lock:
+            if key in self._grammars:
+                self._grammars.move_to_end(key)
+            return self._grammars.get(key)
+
+    def keep(self, key: str, grammar: Grammar) -> None:
+        with self._lock:
+            if key in self._grammars:
+                self._num_nodes -= self._grammars[key].num_nodes
+            self._grammars[key] = grammar
+            self._num_nodes += grammar.num_nodes
+            while len(self._grammars) > 1 and self._is_full():
+                self._num_nodes -= self._grammars.popitem(last=False)[1].num_nodes
+
+    def _is_full(self) -> bool:
+        return len(self._grammars) > _MAX_CACHED or self._num_nodes > _MAX_CACHED_NODES
+
+
+_CACHE = _Kept()
 
 
 def _build(
     write: Callable[[_Builder], None], key: str, limits: CompileLimits, unchecked: list[tuple[str, str]] | None
 ) -> Grammar:
     """Give the grammar from the cache, or build it."""
-    with _CACHE_LOCK:
-        if key in _CACHE:
-            _CACHE.move_to_end(key)
-            return _CACHE[key]
+    known = _CACHE.get(key)
+    if known is not None:
+        return known
     try:
         grammar = _build_graph(write, key, limits, unchecked)
     except RecursionError as error:
         raise UnsupportedSchemaError("schema", reason="its parts nest or refer to each other too deeply") from error
-    with _CACHE_LOCK:
-        _CACHE[key] = grammar
-        num_nodes = sum(known.num_nodes for known in _CACHE.values())
-        while len(_CACHE) > 1 and (len(_CACHE) > _MAX_CACHED or num_nodes > _MAX_CACHED_NODES):
-            num_nodes -= _CACHE.popitem(last=False)[1].num_nodes
+    _CACHE.keep(key, grammar)
     return grammar
 
 

@@ -53,7 +53,7 @@ def _graph(schema: Any, whitespace: Any, monkeypatch: pytest.MonkeyPatch, *, has
         num_copies += 1
         return copy(self, template, nesting)
 
-    grammar._CACHE.clear()
+    monkeypatch.setattr(grammar, "_CACHE", grammar._Kept())
     trees._KEPT.clear()
     with monkeypatch.context() as patch:
         patch.setattr(copies.Templates, "copy", count)

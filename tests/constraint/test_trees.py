@@ -2,6 +2,7 @@
 
 from agentflow.constraint import Grounding, json_grammar
 from agentflow.constraint import trees as trees_module
+from agentflow.constraint.grammar import _Kept
 from agentflow.constraint.trees import Trees
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "title": "kept trees"}
@@ -22,7 +23,7 @@ def test_a_kept_tree_gives_the_same_grammar(monkeypatch):
     json_grammar(SCHEMA, grounding=Grounding(("Oslo",)))
     kept = json_grammar(SCHEMA, grounding=Grounding(("Paris to Rome",)))
     monkeypatch.setattr(trees_module, "_KEPT", type(trees_module._KEPT)())
-    monkeypatch.setattr("agentflow.constraint.grammar._CACHE", {})
+    monkeypatch.setattr("agentflow.constraint.grammar._CACHE", _Kept())
     fresh = json_grammar(SCHEMA, grounding=Grounding(("Paris to Rome",)))
     assert fresh is not kept
     assert fresh.key == kept.key
