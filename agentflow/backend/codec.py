@@ -274,6 +274,13 @@ class TurnCodec:
         return Generation(message=message, finish_reason=reason, usage=usage)
 
 
+def kind_of(request: GenerationRequest) -> str:
+    """Equal for requests whose turns are about as long: of the same tools, schema, and role before the turn."""
+    names = [tool.name for tool in request.tools]
+    role = _ROLES[type(request.messages[-1])] if request.messages else ""
+    return json.dumps([names, request.tool_choice, request.output_schema, role])
+
+
 def _family(request: GenerationRequest) -> str:
     """Equal for requests that differ in the conversation alone, as far as the names of their tools are concerned."""
     tools = [[tool.name, tool.parameters] for tool in request.tools]

@@ -113,8 +113,9 @@ def test_turns_are_the_same(checkpoint, monkeypatch):
     assert anyio.run(generate, DiffusionBackend(checkpoint), requests) == found
 
 
-def test_a_stage_that_cannot_be_compiled_fails_its_own_turn(checkpoint, monkeypatch):
-    """Turns beside it go on."""
+@pytest.mark.parametrize("num_rows", [1, 4])
+def test_a_stage_that_cannot_be_compiled_fails_its_own_turn(checkpoint, monkeypatch, num_rows):
+    """Turns beside it go on, and so do later ones."""
     requests = list(first_turns(48))
     expected = anyio.run(generate, DiffusionBackend(checkpoint), requests)
     name = next(message.tool_calls[0].name for message in expected[::-1] if message.tool_calls)
@@ -126,7 +127,7 @@ def test_a_stage_that_cannot_be_compiled_fails_its_own_turn(checkpoint, monkeypa
         return compile_turn(self, request, tools, tool_choice, grounding)
 
     monkeypatch.setattr(TurnCodec, "_compile", refuse)
-    found = anyio.run(generate, DiffusionBackend(checkpoint, max_rows=4), requests)
+    found = anyio.run(generate, DiffusionBackend(checkpoint, max_rows=num_rows), requests)
 
     errors = [isinstance(turn, UnsupportedSchemaError) for turn in found]
     assert any(errors)

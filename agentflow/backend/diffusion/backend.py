@@ -15,7 +15,7 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from agentflow.backend.base import DraftObserver
-from agentflow.backend.codec import TurnCodec
+from agentflow.backend.codec import TurnCodec, kind_of
 from agentflow.backend.diffusion.canvas import CanvasView, Row, RowCounts
 from agentflow.backend.diffusion.engine import Engine, EngineStatistics
 from agentflow.backend.diffusion.loader import Checkpoint
@@ -102,6 +102,7 @@ class DiffusionBackend:
             config=config,
             draft_ids=self.codec.encode_draft(request)[:max_new_tokens] if is_warm else [],
             generator=make_generator(request.settings.seed, device=self._denoiser.device),
+            kind=kind_of(request),
             counts=counts,
             constraint=constraint,
             state=0 if constraint is None else constraint.start_state,

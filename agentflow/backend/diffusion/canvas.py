@@ -103,6 +103,7 @@ class Row:
         state: State of the automaton after the committed tokens.
         observe: Told about every step of the row.
         draft_ids: What the turn will probably be: checked first, or what the first canvas begins with; may be empty.
+        kind: Equal for turns that are probably about as long as each other.
         max_draft_length: Most positions of a canvas that is denoised only to be checked, where the network takes any
             length; ``None``: a whole canvas. It changes the number of passes and their cost, and never what is written.
         start_writer: Makes what writes the turn from left to right, given a context and what it has to read yet.
@@ -128,6 +129,7 @@ class Row:
     state: int = 0
     observe: Callable[[CanvasView], None] | None = None
     draft_ids: list[int] = field(default_factory=list)
+    kind: str = ""
     max_draft_length: int | None = None
     start_writer: Callable[[Context, list[int]], Writer] | None = None
     committed: list[int] = field(default_factory=list)

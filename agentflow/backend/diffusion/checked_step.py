@@ -37,7 +37,8 @@ def check_step(
         with _failing(row):
             segments.append(_check_of(row).wants(max_tokens=max_read_tokens))
             able.append(row)
-    for row, prediction in zip(able, predict(denoiser, segments), strict=True):
+    predictions = predict(denoiser, segments) if segments else []
+    for row, prediction in zip(able, predictions, strict=True):
         with _failing(row):
             _take(row, _check_of(row), prediction, prefixes)
 

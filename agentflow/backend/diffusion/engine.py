@@ -20,13 +20,14 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agentflow.backend.diffusion.canvas import Row
 from agentflow.backend.diffusion.checked_step import check_step
 from agentflow.backend.diffusion.denoiser import ContextBatch, Denoiser
+from agentflow.backend.diffusion.lengths import DraftLengths
 from agentflow.backend.diffusion.prefix import PrefixCache, num_shared
 from agentflow.backend.diffusion.step import denoise_step
 from agentflow.errors import AgentflowError, BackendError, OverloadedError
@@ -43,19 +44,8 @@ _MIN_READ_TOKENS = 32
 _WORTH_WAITING_FOR = 64
 """Tokens that another row is reading and this one would read again, from which on it waits for that row."""
 
-
 _NUM_BUSY_ROWS = 3
 """Open rows from which on a CPU is busy with the tokens of a pass rather than with starting its operations."""
-
-_BUSY_DRAFT_LENGTH = 24
-"""Positions of a draft then: a second draft for the few longer turns costs less than the idle ends of all the others.
-For 16 agents on one thread 24 positions took 0.93 of the time of 32."""
-
-_IDLE_SHARE = 0.95
-"""Share of the recent turns that a draft has room for on an idle CPU. For turns of 17 to 39 tokens, drafts of 40
-positions took 0.93 of the time of whole canvases of 48, and shorter ones more, since then turns need a second draft."""
-
-_NUM_RECENT, _MIN_RECENT = 128, 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +134,7 @@ class Engine:
         self._num_steps = self._num_canvas_steps = self._num_prefills = 0
         self._num_finished = self._num_dropped = self._num_refused = 0
         self._pass_time_s = self._scheduling_time_s = 0.0
-        self._recent_lengths: deque[int] = deque(maxlen=_NUM_RECENT)  # tokens of the turns that ended last
+        self._lengths = DraftLengths()
 
     def submit(
         self,
@@ -333,18 +323,10 @@ class Engine:
 
     def _check(self, tickets: list[Ticket], max_read_tokens: int) -> None:
         rows = [ticket.row for ticket in tickets]
-        max_draft_length = self._fit_draft(len(rows)) if self._denoiser.device.type == "cpu" else None
-        for row in rows:
-            row.max_draft_length = max_draft_length
+        if self._denoiser.device.type == "cpu":
+            for row in rows:
+                row.max_draft_length = self._lengths.fit(row.kind, is_busy=len(rows) >= _NUM_BUSY_ROWS)
         check_step(self._denoiser, rows, max_read_tokens=max_read_tokens, prefixes=self._prefixes)
-
-    def _fit_draft(self, num_rows: int) -> int | None:
-        """Positions of a draft that is only to be checked; ``None``: a whole canvas."""
-        if num_rows >= _NUM_BUSY_ROWS:
-            return _BUSY_DRAFT_LENGTH
-        if len(self._recent_lengths) < _MIN_RECENT:
-            return None
-        return sorted(self._recent_lengths)[int(_IDLE_SHARE * len(self._recent_lengths))]
 
     def _denoise(self, tickets: list[Ticket]) -> None:
         rows = [ticket.row for ticket in tickets]
@@ -378,7 +360,7 @@ class Engine:
         with self._condition:
             if error is None:
                 self._num_finished += 1
-                self._recent_lengths.append(len(ticket.row.committed))
+                self._lengths.note(ticket.row.kind, len(ticket.row.committed))
             else:
                 self._num_dropped += 1
         if not ticket.is_cancelled:
