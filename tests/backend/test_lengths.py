@@ -11,7 +11,7 @@ BOOK, CANCEL = ToolSpec("book", "Book.", SCHEMA), ToolSpec("cancel", "Cancel.", 
 
 
 def test_a_known_kind_counts_alone():
-    """Three turns of a kind are enough, and the longest of a few has room."""
+    """Few turns of a kind are enough, and the longest of them has room."""
     lengths = DraftLengths()
     for num_tokens in (17, 19, 18):
         lengths.note("read", num_tokens)

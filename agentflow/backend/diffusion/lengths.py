@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 
 _NUM_KINDS = 256
-_NUM_OF_KIND, _MIN_OF_KIND = 32, 3
+_NUM_OF_KIND, _MIN_OF_KIND = 32, 2
 _NUM_RECENT, _MIN_RECENT = 128, 16
 """Turns that are remembered of a kind and of all kinds, and those that have to be known before they count."""
 
