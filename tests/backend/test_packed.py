@@ -1,5 +1,7 @@
 """The packed pass computes what transformers' encoder and decoder compute, whoever shares the pass."""
 
+from random import Random
+
 import pytest
 import torch
 
@@ -107,6 +109,52 @@ def test_forks_and_crops_never_write_into_each_other(own):
         alone = own.open_context()
         own.read_inplace(alone, ids)
         torch.testing.assert_close(own.read_inplace(context, [50]), own.read_inplace(alone, [50]), **CLOSE)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_family_of_forks_reads_what_each_would_read_alone(own, seed):
+    """Forks, cuts, reads and canvases at random, several of them in one pass, also beyond the room of their store."""
+    random = Random(seed)  # noqa: S311 - no secret
+    family = [(own.open_context(), [])]
+    for _ in range(30):
+        context, ids = random.choice(family)
+        action = random.random()
+        if action < 0.3:
+            family.append((context.fork(), list(ids)))
+        elif action < 0.5:
+            context.crop_inplace(random.randint(0, len(ids)))
+            del ids[context.num_tokens :]
+        elif action < 0.6 and len(family) > 1:
+            family.remove((context, ids))
+        else:
+            canvas = torch.tensor(tokens(16, random.randint(0, 90)))
+            segments = []
+            for other, known in random.sample(family, random.randint(1, len(family))):
+                new = tokens(random.choice([1, 3, 70]), random.randint(0, 90))
+                segments.append(Segment(other, new, random.choice([None, canvas])))
+                known.extend(new)
+            own.run(segments)
+    for context, ids in family:
+        alone = own.open_context()
+        if ids:
+            own.read_inplace(alone, ids)
+        torch.testing.assert_close(own.read_inplace(context, [50]), own.read_inplace(alone, [50]), **CLOSE)
+
+
+def test_a_conversation_goes_on_in_place(own):
+    """A fork of what nobody else has gone on from is not copied; a second one is."""
+    kept = own.open_context()
+    own.read_inplace(kept, tokens(30))
+    layers = kept.fork().writable(0)
+    turn = kept.fork()
+    own.run([Segment(turn, tokens(9, 1), torch.tensor(tokens(16)))])
+    other = kept.fork()
+
+    assert turn.writable(0)[0] is layers[0]
+    assert other.writable(1)[0] is not layers[0]
+    del turn
+    again = kept.fork()
+    assert again.writable(1)[0] is layers[0]
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 16])

@@ -20,7 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -39,10 +41,18 @@ _ROOM = 128
 
 
 class KeyStore:
-    """Keys and values of one request, with room to grow: per layer ``(2, K, room, D)``."""
+    """Keys and values of one request, with room to grow: per layer ``(2, K, room, D)``.
+
+    Attributes:
+        layers: The layers.
+        sharers: The contexts that read from here, each up to its own length.
+        lock: Held while one of them makes sure that nobody else needs what it is going to write over.
+    """
 
     def __init__(self, layers: list[Tensor]) -> None:
         self.layers = layers
+        self.sharers: WeakSet[PackedContext] = WeakSet()
+        self.lock = Lock()
 
     @property
     def room(self) -> int:
@@ -50,8 +60,8 @@ class KeyStore:
         return self.layers[0].shape[2]
 
     def grown(self, num_kept: int, num_needed: int) -> KeyStore:
-        """A store of its own with the first `num_kept` positions and room for `num_needed`."""
-        room = -(-num_needed // _ROOM) * _ROOM
+        """A store of its own with the first `num_kept` positions and room for `num_needed` and half as many again."""
+        room = -(-3 * num_needed // (2 * _ROOM)) * _ROOM  # what is not written takes no memory yet
         layers = []
         for layer in self.layers:
             copy = layer.new_empty(*layer.shape[:2], room, layer.shape[3])  # (2, K, room, D)
@@ -61,7 +71,7 @@ class KeyStore:
 
 
 class PackedContext(Context):
-    """What one request has read, in a `KeyStore`. Forks share it until one of them writes.
+    """What one request has read, in a `KeyStore`. Forks share it; whoever is the first to go on may do so in place.
 
     All keys are kept, also those behind a sliding window, so a context can always be cut back.
     """
@@ -69,15 +79,18 @@ class PackedContext(Context):
     def __init__(self, store: KeyStore, num_tokens: int = 0) -> None:
         self.num_tokens = num_tokens
         self._store = store
-        self._is_borrowed = False
-        self._num_lent = 0
+        self._num_claimed = 0  # positions that it may have written
+        with store.lock:
+            store.sharers.add(self)
 
     def fork(self) -> PackedContext:
         """See `Context.fork`."""
-        other = PackedContext(self._store, self.num_tokens)
-        other._is_borrowed = True
-        self._num_lent = max(self._num_lent, self.num_tokens)
-        return other
+        return PackedContext(self._store, self.num_tokens)
+
+    @property
+    def reach(self) -> int:
+        """Positions that others must not write over."""
+        return max(self.num_tokens, self._num_claimed)
 
     @property
     def num_bytes(self) -> int:
@@ -91,14 +104,21 @@ class PackedContext(Context):
 
     def crop_inplace(self, num_tokens: int) -> None:
         """See `Context.crop_inplace`."""
-        self.num_tokens = min(num_tokens, self.num_tokens)
+        self.num_tokens = self._num_claimed = min(num_tokens, self.num_tokens)
 
     def writable(self, num_new: int) -> list[Tensor]:
         """The layers, ``(2, K, room, D)`` each, with room for `num_new` more positions that nobody else sees."""
         needed = self.num_tokens + num_new
-        if self._is_borrowed or self.num_tokens < self._num_lent or needed > self._store.room:
-            self._store = self._store.grown(self.num_tokens, needed)
-            self._is_borrowed, self._num_lent = False, 0
+        store = self._store
+        with store.lock:
+            reach = max((other.reach for other in store.sharers if other is not self), default=0)
+            if needed <= store.room and reach <= self.num_tokens:
+                self._num_claimed = needed
+                return store.layers
+        self._store = store.grown(self.num_tokens, needed)  # the others see that this one still reads the old store
+        self._store.sharers.add(self)
+        store.sharers.discard(self)
+        self._num_claimed = needed
         return self._store.layers
 
 
