@@ -384,12 +384,10 @@ class PackedDenoiser(DenseDenoiser):
         """See `_read_masks`; ``None`` where new tokens see everything, or plainly what is before them."""
         if window is None and (num_new == 1 or first == 0):
             return None
-        query = self._places[first : first + num_new, None]  # (T_new, 1)
-        key = self._places[: first + num_new]  # (T,)
-        is_hidden = key > query  # (T_new, T)
-        if window is not None:
-            is_hidden |= key <= query - window
-        return torch.zeros(is_hidden.shape, dtype=self.dtype, device=self.device).masked_fill_(is_hidden, -torch.inf)
+        hidden = torch.full((num_new, first + num_new), -torch.inf, dtype=self.dtype, device=self.device)  # (T_new, T)
+        if window is None:
+            return hidden.triu_(first + 1)
+        return hidden.triu(first + 1) + hidden.tril_(first - window)
 
     def _canvas_mask(self, first: int, length: int, kind: str) -> Tensor | None:
         """What a canvas sees, ``(L, T)`` bool: all of itself, and of the context what the encoder would keep."""
@@ -408,7 +406,9 @@ class PackedDenoiser(DenseDenoiser):
         new_keys = torch.stack([turned[-layer.num_keys :], value])  # (2, K, N, D)
         kind = self._layer_types[index]
         looks = [_look(turned[: -layer.num_keys], new_keys, query, index, query.masks[kind]) for query in queries]
-        mixed = layer.output.multiply(self.fill_up(torch.cat(looks).flatten(1)))  # (N, H)
+        num_blank = len(hidden) - sum(map(len, looks))
+        looks += [hidden.new_zeros(num_blank, *looks[0].shape[1:])] * (num_blank > 0)
+        mixed = layer.output.multiply(torch.cat(looks).flatten(1))  # (N, H)
         return torch.addcmul(hidden, self._normalize(mixed), layer.attention_norm)  # (N, H)
 
 

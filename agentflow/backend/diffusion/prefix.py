@@ -44,6 +44,7 @@ class PrefixCache:
     def find(self, token_ids: Sequence[int]) -> Context | None:
         """A context that has read a beginning of `token_ids`, at most all but the last; the caller may change it."""
         best, best_length = None, BLOCK_LENGTH - 1
+        token_ids = tuple(token_ids)
         for kept_ids in self._candidates(token_ids):
             length = min(num_shared(kept_ids, token_ids), len(token_ids) - 1)
             if length > best_length and (length == len(kept_ids) or self._contexts[kept_ids].can_crop):
@@ -104,16 +105,20 @@ class PrefixCache:
 
 
 def num_shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """Tokens that two prompts have in common at their beginning."""
-    for i, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return i
-    return min(len(one), len(other))
+    """Tokens that two prompts have in common at their beginning; lists or tuples, both of one kind."""
+    most = min(len(one), len(other))
+    first = 0  # block by block as long as they are equal, which is one comparison each
+    while first < most and one[first : first + BLOCK_LENGTH] == other[first : first + BLOCK_LENGTH]:
+        first += BLOCK_LENGTH
+    while first < most and one[first] == other[first]:
+        first += 1
+    return min(first, most)
 
 
 def _blocks(token_ids: Sequence[int]) -> Iterator[int]:
     """The hash of every whole block and all before it."""
     before = 0
+    token_ids = tuple(token_ids)
     for i in range(0, len(token_ids) - BLOCK_LENGTH + 1, BLOCK_LENGTH):
-        before = hash((before, *token_ids[i : i + BLOCK_LENGTH]))
+        before = hash((before, token_ids[i : i + BLOCK_LENGTH]))
         yield before
