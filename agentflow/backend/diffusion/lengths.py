@@ -17,6 +17,9 @@ _SHARE = 0.95
 """Share of the known turns that a draft has room for. For turns of 17 to 39 tokens on an idle CPU, drafts of 40
 positions took 0.93 of the time of whole canvases of 48, and shorter ones more, since then turns need a second draft."""
 
+_NUM_SPARE = 2
+"""Positions beyond: one costs less than a hundredth of a second draft and its check."""
+
 _BUSY_LENGTH = 24
 """Positions of a draft of an unknown kind when a CPU is busy with the tokens of a pass rather than with starting its
 operations: a second draft for the few longer turns costs less than the idle ends of all the others."""
@@ -48,4 +51,4 @@ class DraftLengths:
 
 
 def _room_for(lengths: deque[int]) -> int:
-    return sorted(lengths)[int(_SHARE * len(lengths))]
+    return sorted(lengths)[int(_SHARE * len(lengths))] + _NUM_SPARE
