@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from agentflow.constraint.greedy import decode_greedily
 _STRIDE = 1 << 32
 _MAX_NAME_STATES = 10_000
 _MARGIN = 64
+_Named: TypeAlias = dict[int, tuple[str, tuple[int, ...]]]
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,10 @@ class Scout:
     """The names of tools in an automaton of turns that call them.
 
     Attributes:
-        constraint: The automaton, of any conversation.
+        constraint: The automaton up to the end of a name, of any conversation.
         call: The token that begins a call.
         first: The state behind it.
-        named: By state behind a whole name, the name and the tokens from `call` to there.
+        named: By state behind a whole name, the name, and the tokens from `call` to there.
         stops: ``(S,)`` bool, the states of `named`.
         num_ample_tokens: Budget with which any call fits, so that the choice of a tool does not depend on it: twice the
             longest way to an end, and some more.
@@ -49,7 +51,7 @@ class Scout:
     constraint: Constraint
     call: int
     first: int
-    named: dict[int, tuple[str, tuple[int, ...]]]
+    named: _Named
     stops: BoolArray
     num_ample_tokens: int
 
@@ -69,17 +71,18 @@ class Scout:
         named = _find_names(constraint, whole, first, call)
         if named is None or {name for name, _ in named.values()} != set(names):
             return None
-        stops = np.zeros(constraint.num_states, bool)
+        num_ample_tokens = 2 * int(constraint.distance.max()) + _MARGIN
+        part, number = _cut(constraint, first, frozenset(named))
+        named = {number[state]: name for state, name in named.items()}
+        stops = np.zeros(part.num_states, bool)
         stops[list(named)] = True
-        return cls(constraint, call, first, named, stops, 2 * int(constraint.distance.max()) + _MARGIN)
+        return cls(part, call, number[first], named, stops, num_ample_tokens)
 
 
-def _find_names(
-    constraint: Constraint, whole: dict[bytes, str], first: int, call: int
-) -> dict[int, tuple[str, tuple[int, ...]]] | None:
+def _find_names(constraint: Constraint, whole: dict[bytes, str], first: int, call: int) -> _Named | None:
     """Follow all tokens up to the end of a name; ``None`` if one spells more than names."""
     order, begin = constraint.tokens_by_atom
-    named: dict[int, tuple[str, tuple[int, ...]]] = {}
+    named: _Named = {}
     texts = {first: b""}
     todo: list[tuple[int, tuple[int, ...]]] = [(first, (call,))]
     while todo:
@@ -97,6 +100,32 @@ def _find_names(
                 else:
                     todo.append((target, (*path, token)))
     return named
+
+
+def _cut(constraint: Constraint, first: int, last: frozenset[int]) -> tuple[Constraint, dict[int, int]]:
+    """Keep what is between two places, and the way to the first; give new numbers of the states, too."""
+    edges = [e for e in _edges_of(constraint, constraint.start_state) if constraint.edge_target[e] == first]
+    number = {constraint.start_state: 0, first: 1}
+    rows = [edges]
+    states = [first]
+    for state in states:  # more are found on the way
+        rows.append([] if state in last else _edges_of(constraint, state))
+        for target in constraint.edge_target[rows[-1]].tolist():
+            if target not in number:
+                number[target] = len(number)
+                states.append(target)
+    kept = np.concatenate([np.array(row, np.int64) for row in rows])
+    old = list(number)
+    target = np.array([number[state] for state in constraint.edge_target[kept].tolist()], np.int32)
+    return replace(
+        constraint, row=np.cumsum([0, *map(len, rows)]), edge_label=constraint.edge_label[kept], edge_target=target,
+        distance=constraint.distance[old], final=-1, copy=constraint.copy[old], origin=constraint.origin[old],
+        part=constraint.part[old],
+    ), number  # fmt: skip
+
+
+def _edges_of(constraint: Constraint, state: int) -> list[int]:
+    return list(range(int(constraint.row[state]), int(constraint.row[state + 1])))
 
 
 @dataclass(frozen=True)
