@@ -2,8 +2,9 @@
 
     python benchmarks/soak.py [--minutes 30] [--agents 24] [--seed 0] [--json benchmarks/results/soak.json]
 
-Every request has a word of its own, and its schema demands this word in the answer, so an answer that reached the wrong
-agent shows by its content. Some requests are cancelled at a random time, some have a
+Every request has a word of its own. Half of them have a schema that demands this word in the answer; the others may
+call one of several tools with what stands in their text. So an answer that reached the wrong agent shows by its
+content. Some requests are cancelled at a random time, some have a
 deadline that is too short, some have prompts longer than the context, some are watched while they are drafted. Agents
 come and go at random; the queue is shorter than their number, so some are refused.
 
@@ -24,6 +25,7 @@ import statistics
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,15 @@ from agentflow.backend.diffusion.engine import EngineStatistics
 from agentflow.backend.diffusion.loader import load_checkpoint
 from agentflow.bench.machine import this_machine
 from agentflow.errors import BackendError, ContextLengthError, OverloadedError
-from agentflow.types import Generation, GenerationRequest, GenerationSettings, SystemMessage, ToolSpec, UserMessage
+from agentflow.types import (
+    Generation,
+    GenerationRequest,
+    GenerationSettings,
+    SystemMessage,
+    ToolCall,
+    ToolSpec,
+    UserMessage,
+)
 
 MAX_GROWTH = 0.02
 FILLER = "The ferry leaves when the tide allows and the harbour opens at nine. "
@@ -68,28 +78,50 @@ class Soak:
         return statistics.median(self.memory_mib[-num:]) / early - 1
 
 
-def make_request(rng: random.Random, number: int, agent: str) -> tuple[GenerationRequest, str]:
-    """A request, and the word that only its answer can have."""
+OPEN_TOOLS = tuple(
+    ToolSpec(name, "", {"type": "object", "properties": properties, "required": list(properties)})
+    for name, properties in {
+        "add_note": {"title": {"type": "string"}, "text": {"type": "string"}},
+        "add_todo": {"item": {"type": "string"}},
+        "delete_note": {"title": {"type": "string"}},
+    }.items()
+)
+
+
+def make_request(rng: random.Random, number: int, agent: str) -> tuple[GenerationRequest, Callable[[ToolCall], bool]]:
+    """A request, and whether a call can be its answer."""
     word = f"Q{number}x{rng.randrange(10_000)}"
     text = f"{FILLER * rng.randrange(0, 12)}Save a note called {word} that says: water the plants."
     properties = {"title": {"enum": [word, f"{word} again"]}, "text": {"type": "string"}}
     schema = {"type": "object", "properties": properties, "required": ["title", "text"]}
+    is_open = rng.random() < 0.5
+    system = "Use the tools. Then answer."
     request = GenerationRequest(
-        messages=(SystemMessage("Use the tools. Then answer."), UserMessage(text)),
-        tools=(ToolSpec("add_note", "Save a note.", schema),),
+        messages=(SystemMessage(system), UserMessage(text)),
+        tools=OPEN_TOOLS if is_open else (ToolSpec("add_note", "Save a note.", schema),),
         tool_choice="required",
         settings=GenerationSettings(
-            seed=number, max_new_tokens=96, is_parallel=False, is_checked=rng.choice((None, None, None, False))
+            seed=number,
+            max_new_tokens=160,
+            is_parallel=False,
+            is_grounded=is_open or None,
+            is_checked=rng.choice((None, None, None, False)),
         ),
         priority=rng.choice((0, 0, 1)),
         agent=agent,
     )
-    return request, word
+
+    def is_own(call: ToolCall) -> bool:
+        if is_open:
+            return all(value in text or value in system for value in call.arguments.values())
+        return call.arguments["title"] in {word, f"{word} again"}
+
+    return request, is_own
 
 
 async def ask(backend: DiffusionBackend, soak: Soak, rng: random.Random, number: int, agent: str) -> None:
     """One request of a random kind."""
-    request, word = make_request(rng, number, agent)
+    request, is_own = make_request(rng, number, agent)
     kind = rng.choices(("plain", "watched", "cancelled", "late", "oversized"), (60, 10, 15, 10, 5))[0]
     if kind == "late":
         request = dataclasses.replace(request, timeout_s=rng.uniform(0.001, 0.2))
@@ -101,7 +133,7 @@ async def ask(backend: DiffusionBackend, soak: Soak, rng: random.Random, number:
         with anyio.move_on_after(rng.uniform(0, 0.5) if kind == "cancelled" else None) as scope:
             generation = await backend.generate(request, on_draft=drafts.append if kind == "watched" else None)
             soak.outcomes["answered"] += 1
-            _judge(soak, generation, number, word)
+            _judge(soak, generation, number, is_own)
         if scope.cancelled_caught:
             soak.outcomes["cancelled"] += 1
     except ContextLengthError as error:
@@ -120,11 +152,11 @@ def _expect(soak: Soak, outcome: str, is_planned: bool, error: Exception) -> Non
         soak.failures.append(f"unplanned: {type(error).__name__}: {error}")
 
 
-def _judge(soak: Soak, generation: Generation, number: int, word: str) -> None:
-    """The answer must be one call with the word of its own request."""
-    said = [call.arguments["title"] for call in generation.message.tool_calls]
-    if said not in ([word], [f"{word} again"]):
-        soak.failures.append(f"request {number} with the word {word} was answered with {said}")
+def _judge(soak: Soak, generation: Generation, number: int, is_own: Callable[[ToolCall], bool]) -> None:
+    """The answer must be one call that says what its own request allows."""
+    calls = generation.message.tool_calls
+    if len(calls) != 1 or not is_own(calls[0]):
+        soak.failures.append(f"request {number} was answered with {[call.arguments for call in calls]}")
 
 
 async def run_soak(*, model: str, duration_s: float, num_agents: int, seed: int) -> Soak:
