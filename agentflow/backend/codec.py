@@ -177,10 +177,11 @@ class TurnCodec:
             return constraint
         tools = {tool.name: tool for tool in request.tools}
         has_answer = request.tool_choice == "auto"
+        copied = None if request.output_schema is None else grounding  # an answer in words copies nothing
         return StagedConstraint(
             scout,
             compile_call=lambda name: self._compile(request, (tools[name],), "required", grounding),
-            compile_answer=(lambda: self._compile(request, (), "none", grounding)) if has_answer else None,
+            compile_answer=(lambda: self._compile(request, (), "none", copied)) if has_answer else None,
             compile_whole=lambda: self._compile(request, request.tools, request.tool_choice, grounding),
         )
 
