@@ -38,11 +38,12 @@ def test_leading_dimensions_are_kept(weight, values):
     assert torch.equal(matrix.multiply(values.view(3, 100, 40)).view(300, 96), matrix.multiply(values))
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_row_does_not_depend_on_how_many_more_there_are(weight, values, dtype):
     """From four rows on, bit for bit."""
     matrix = Matrix(weight.to(dtype), is_twofold=True)
+    if matrix._blocks is None:
+        pytest.skip(f"no products of {dtype} in blocks of oneDNN here")
     together = matrix.multiply(values)
 
     for first, last in ((0, 4), (7, 20), (0, 64), (30, 95), (100, 300)):

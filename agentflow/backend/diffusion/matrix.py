@@ -12,6 +12,7 @@ Shapes: ``N`` rows, ``I`` inputs, ``O`` outputs.
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import torch
@@ -58,8 +59,9 @@ class Matrix:
 
 
 def _can_rearrange(weight: Tensor) -> bool:
-    """Whether torch has oneDNN here, with products in this precision."""
-    if weight.device.type != "cpu" or not torch._C._has_mkldnn:  # noqa: SLF001 - the public function has no types
+    """Whether torch has oneDNN here, with products in this precision; it is measured on x86 alone."""
+    is_x86 = platform.machine().lower() in {"x86_64", "amd64"}
+    if weight.device.type != "cpu" or not is_x86 or not torch._C._has_mkldnn:  # noqa: SLF001 - the public one has no types
         return False
     if weight.dtype == torch.bfloat16:
         return bool(_ONEDNN._is_mkldnn_bf16_supported())  # noqa: SLF001
