@@ -113,23 +113,31 @@ def test_forks_and_crops_never_write_into_each_other(own):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_any_family_of_forks_reads_what_each_would_read_alone(own, seed):
-    """Forks, cuts, reads and canvases at random, several of them in one pass, also beyond the room of their store."""
+    """Forks, cuts, reads and canvases at random, several of them in one pass, also beyond the room of their store.
+
+    Some are only kept, and go aside when others go on from an earlier place.
+    """
     random = Random(seed)  # noqa: S311 - no secret
     family = [(own.open_context(), [])]
-    for _ in range(30):
+    for _ in range(60):
         context, ids = random.choice(family)
         action = random.random()
-        if action < 0.3:
-            family.append((context.fork(), list(ids)))
+        if action < 0.35 or context.is_kept:
+            fork = context.fork()
+            fork.is_kept = random.random() < 0.4
+            if random.random() < 0.5:
+                fork.crop_inplace(random.randint(0, len(ids)))
+            family.append((fork, ids[: fork.num_tokens]))
         elif action < 0.5:
             context.crop_inplace(random.randint(0, len(ids)))
             del ids[context.num_tokens :]
-        elif action < 0.6 and len(family) > 1:
+        elif action < 0.6 and len(family) > 4:
             family.remove((context, ids))
         else:
             canvas = torch.tensor(tokens(16, random.randint(0, 90)))
             segments = []
-            for other, known in random.sample(family, random.randint(1, len(family))):
+            able = [member for member in family if not member[0].is_kept]
+            for other, known in random.sample(able, random.randint(1, len(able))):
                 new = tokens(random.choice([1, 3, 70]), random.randint(0, 90))
                 segments.append(Segment(other, new, random.choice([None, canvas])))
                 known.extend(new)
@@ -138,7 +146,28 @@ def test_any_family_of_forks_reads_what_each_would_read_alone(own, seed):
         alone = own.open_context()
         if ids:
             own.read_inplace(alone, ids)
-        torch.testing.assert_close(own.read_inplace(context, [50]), own.read_inplace(alone, [50]), **CLOSE)
+        torch.testing.assert_close(own.read_inplace(context.fork(), [50]), own.read_inplace(alone, [50]), **CLOSE)
+
+
+def test_what_is_kept_makes_room(own):
+    """Turns that begin alike, one after the other, go on in one store; what was kept of each can be gone on from."""
+    begin, layers, kept = own.open_context(), [], []
+    own.read_inplace(begin, tokens(30))
+    for i in range(4):
+        turn = begin.fork() if not kept else kept[-1].fork()
+        turn.crop_inplace(30)
+        own.read_inplace(turn, tokens(9 + i, i))
+        layers.append(turn.writable(0)[0])
+        kept.append(turn.fork())
+        kept[-1].is_kept = True
+        del turn
+        begin.is_kept = True
+    assert all(layer is layers[0] for layer in layers)
+    for i in (2, 0, 3, 1):
+        alone, again = own.open_context(), kept[i].fork()
+        own.read_inplace(alone, tokens(30) + tokens(9 + i, i))
+        torch.testing.assert_close(own.read_inplace(again, [50]), own.read_inplace(alone, [50]), **CLOSE)
+        assert again.writable(0)[0] is layers[0]
 
 
 def test_a_conversation_goes_on_in_place(own):

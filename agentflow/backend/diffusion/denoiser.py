@@ -46,7 +46,10 @@ class Context:
     Attributes:
         cache: The encoder's cache; sliding layers keep only their window.
         num_tokens: Tokens read.
+        is_kept: Whether it is only forked from now on, and reads nothing itself.
     """
+
+    is_kept = False
 
     def __init__(self, cache: DynamicCache, num_tokens: int = 0) -> None:
         self.cache = cache

@@ -74,6 +74,7 @@ class PrefixCache:
         if instead_of is not None:
             self._forget(tuple(instead_of))
         self._contexts[key] = context.fork()
+        self._contexts[key].is_kept = True
         self._num_bytes += self._contexts[key].num_bytes
         for block in _blocks(key):
             self._by_block.setdefault(block, OrderedDict())[key] = None
