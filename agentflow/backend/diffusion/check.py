@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 
 from agentflow.backend.diffusion.denoiser import Context
-from agentflow.backend.diffusion.packed import PackedContext, Prediction, Segment
+from agentflow.backend.diffusion.key_store import PackedContext
+from agentflow.backend.diffusion.packed import Prediction, Segment
 from agentflow.constraint import Constraint
 from agentflow.constraint.greedy import decode_greedily
 from agentflow.constraint.staged import StagedConstraint
