@@ -22,7 +22,7 @@ from torch import Tensor
 from agentflow.backend.diffusion.denoiser import Context
 
 _ROOM = 128
-"""Keys and values grow by this many positions at a time."""
+"""Room is a multiple of so many positions."""
 
 
 class KeyStore:
