@@ -27,7 +27,7 @@ from agentflow.constraint.store import Store
 from agentflow.constraint.vocabulary import Vocabulary
 from agentflow.errors import SchemaBudgetError, UnsatisfiableSchemaError
 
-_MAX_CACHED_BYTES = 256 << 20
+_MAX_CACHED_BYTES, _MAX_PASSING_BYTES = 256 << 20, 32 << 20
 
 
 class Statistics(NamedTuple):
@@ -309,6 +309,9 @@ def check_budget(constraint: Constraint, state: int, num_tokens: int) -> None:
 _CACHE = Store(_MAX_CACHED_BYTES)
 """Constraints by the identity of their vocabulary, which they hold on to, and the key of their grammar."""
 
+_PASSING = Store(_MAX_PASSING_BYTES)
+"""Those that copy from texts: a conversation that went on does not come again, so few of them are kept."""
+
 
 def compile_constraint(grammar: Grammar, vocabulary: Vocabulary) -> Constraint:
     """Compile a grammar for a vocabulary; equal grammars are compiled once.
@@ -319,7 +322,8 @@ def compile_constraint(grammar: Grammar, vocabulary: Vocabulary) -> Constraint:
         ConfigurationError: The vocabulary lacks a control token that the grammar writes.
     """
     key = (id(vocabulary), grammar.key)
-    known: Constraint | None = _CACHE.get(key)
+    store = _PASSING if grammar.is_passing else _CACHE
+    known: Constraint | None = store.get(key)
     if known is not None:
         return known
     kernels.warm_up()
@@ -327,7 +331,7 @@ def compile_constraint(grammar: Grammar, vocabulary: Vocabulary) -> Constraint:
     index_kernels.warm_up()
     with metered(grammar.limits):
         constraint = _pack(_assemble(grammar, vocabulary), vocabulary)
-    _CACHE[key] = constraint
+    store[key] = constraint
     return constraint
 
 

@@ -14,7 +14,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
 from typing import Any, NamedTuple
@@ -53,6 +53,7 @@ class Grammar:
         unchecked: Keywords left to a check after decoding, each with its JSON pointer.
         is_cut: Whether a recursion was cut off, so that very deep values are left out.
         expand: Makes `expanded`; ``None``: it is `graph`.
+        is_passing: Whether it copies from texts, so that it will hardly come again.
     """
 
     graph: Graph
@@ -61,6 +62,7 @@ class Grammar:
     unchecked: tuple[tuple[str, str], ...] = ()
     is_cut: bool = False
     expand: Callable[[], Graph] | None = None
+    is_passing: bool = False
 
     @cached_property
     def expanded(self) -> Graph:
@@ -124,7 +126,7 @@ def json_grammar(
         builder.leave(piece.exits, ("\n```", END) if is_fenced else (END,), END_NODE)
 
     key = _key("json", schema, surface, whitespace, is_fenced, grounding, is_strict, on_unsupported, limits)
-    return _build(write, key, limits, unchecked)
+    return _build(write, key, limits, unchecked, is_passing=grounding is not None)
 
 
 def call_grammar(
@@ -209,7 +211,7 @@ def turn_grammar(
         "turn", [[t.name, t.parameters] for t in callable_tools], is_parallel, output_schema, has_answer, has_preamble,
         has_thought, whitespace, grounding, is_strict, on_unsupported, limits,
     )  # fmt: skip
-    return _build(write, key, limits, unchecked)
+    return _build(write, key, limits, unchecked, is_passing=grounding is not None)
 
 
 def _choose(tools: Sequence[ToolSpec], tool_choice: str) -> list[ToolSpec]:
@@ -328,14 +330,19 @@ _CACHE = _Kept()
 
 
 def _build(
-    write: Callable[[_Builder], None], key: str, limits: CompileLimits, unchecked: list[tuple[str, str]] | None
+    write: Callable[[_Builder], None],
+    key: str,
+    limits: CompileLimits,
+    unchecked: list[tuple[str, str]] | None,
+    *,
+    is_passing: bool,
 ) -> Grammar:
     """Give the grammar from the cache, or build it."""
     known = _CACHE.get(key)
     if known is not None:
         return known
     try:
-        grammar = _build_graph(write, key, limits, unchecked)
+        grammar = replace(_build_graph(write, key, limits, unchecked), is_passing=is_passing)
     except RecursionError as error:
         raise UnsupportedSchemaError("schema", reason="its parts nest or refer to each other too deeply") from error
     _CACHE.keep(key, grammar)

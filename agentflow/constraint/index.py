@@ -33,11 +33,13 @@ _MAX_UNIT_LENGTH = 4096
 def slot_fragment(specs: tuple[SlotSpec | SpanSpec, ...], vocabulary: Vocabulary) -> Fragment:
     """Give the fragment in which several slots are read at once, from the vocabulary's store or made new."""
     key = tuple(spec.key for spec in specs)
-    fragment: Fragment | None = vocabulary.fragments.get(key)
+    is_passing = any(isinstance(spec, SpanSpec) for spec in specs)
+    store = vocabulary.passing_fragments if is_passing else vocabulary.fragments
+    fragment: Fragment | None = store.get(key)
     if fragment is None:
         if len(specs) > _MAX_SIDE_BY_SIDE:
             spend(_TOO_MANY)
-        fragment = vocabulary.fragments[key] = _make(specs, vocabulary)
+        fragment = store[key] = _make(specs, vocabulary)
     return fragment
 
 

@@ -34,7 +34,7 @@ _PLACEHOLDER = re.compile(r"<unused\d+>|\[multimodal\]")
 _CONTROL = re.compile(r"<\|.*>|<.*\|>")
 _LARGE = 10_000
 _MAX_CACHED_LITERALS = 16_384
-_MAX_CACHED_BYTES = 256 << 20
+_MAX_CACHED_BYTES, _MAX_PASSING_BYTES = 256 << 20, 16 << 20
 _log = logging.getLogger(__name__)
 _FEW_LITERALS = 16
 _MANY_LITERALS = 256
@@ -102,6 +102,7 @@ class Vocabulary:
         self._pairs: PairTable | None = None
         self._is_pairs_tried = False
         self.fragments = Store(_MAX_CACHED_BYTES)
+        self.passing_fragments = Store(_MAX_PASSING_BYTES)  # of texts, which do not come again when they went on
         """Token tables of slots, shared by all constraints; see `agentflow.constraint.index`."""
 
     def __len__(self) -> int:
