@@ -169,11 +169,15 @@ class TurnCodec:
         `compile`, which names the arguments and the errors.
         """
         grounding = self._grounding(request)
-        scout = None if grounding is None else self._scout(request)
+        if grounding is None or not self._can_be_staged(request):
+            return self.compile(request, num_tokens=num_tokens)
+        key = _family(request)
+        with self._lock:
+            scout = self._scouts.get(key)
         if scout is None or num_tokens < scout.num_ample_tokens:
             constraint = self.compile(request, num_tokens=num_tokens)
-            if constraint is not None:
-                self._keep_scout(request, constraint)
+            if constraint is not None and key not in self._scouts:
+                self._keep_scout(key, Scout.of(constraint, self._names(request)))
             return constraint
         tools = {tool.name: tool for tool in request.tools}
         has_answer = request.tool_choice == "auto"
@@ -199,17 +203,12 @@ class TurnCodec:
         )
         return compile_constraint(grammar, self.vocabulary)
 
-    def _scout(self, request: GenerationRequest) -> Scout | None:
-        """The names of a request's tools, if they are known and it may be compiled in stages."""
-        is_whole = not request.settings.is_constrained or any(map(needs_span, self._schemas(request)))
-        with self._lock:
-            return None if is_whole else self._scouts.get(_family(request))
+    def _can_be_staged(self, request: GenerationRequest) -> bool:
+        """Whether calls of the turn may be compiled one by one, and there are several to choose from."""
+        has_choice = request.settings.is_constrained and len(self._names(request)) >= _MIN_STAGED
+        return has_choice and not any(map(needs_span, self._schemas(request)))
 
-    def _keep_scout(self, request: GenerationRequest, constraint: Constraint) -> None:
-        names, key = self._names(request), _family(request)
-        if len(names) < _MIN_STAGED or key in self._scouts:
-            return
-        scout = Scout.of(constraint, names)
+    def _keep_scout(self, key: str, scout: Scout | None) -> None:
         with self._lock:
             self._scouts[key] = scout
             while len(self._scouts) > _MAX_SCOUTS:
