@@ -11,7 +11,7 @@ business: a span is a string like any other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
@@ -96,15 +96,16 @@ def read_span(value: Any, *, pointer: str = "") -> Span | None:
 
 def needs_span(schema: Any) -> bool:
     """Say whether a schema has a grounded value anywhere that there is none of where the texts hold no span."""
-    if isinstance(schema, Mapping):
-        own = schema.get(KEYWORD)
-        is_needed = isinstance(own, Mapping) and own.get("fallback") == "none"
-        return is_needed or any(map(needs_span, schema.values()))
-    return isinstance(schema, list | tuple) and any(map(needs_span, schema))
+    return _declares(schema, lambda own: isinstance(own, Mapping) and own.get("fallback") == "none")
 
 
 def mentions_span(schema: Any) -> bool:
     """Say whether a schema asks for a grounded value anywhere."""
+    return _declares(schema, lambda own: own is not False)
+
+
+def _declares(schema: Any, is_meant: Callable[[Any], bool]) -> bool:
+    """Say whether the keyword stands anywhere with a value that is meant; where it is left out, it is ``False``."""
     if isinstance(schema, Mapping):
-        return schema.get(KEYWORD, False) is not False or any(map(mentions_span, schema.values()))
-    return isinstance(schema, list | tuple) and any(map(mentions_span, schema))
+        return is_meant(schema.get(KEYWORD, False)) or any(_declares(value, is_meant) for value in schema.values())
+    return isinstance(schema, list | tuple) and any(_declares(value, is_meant) for value in schema)
