@@ -101,10 +101,10 @@ def main() -> None:
     print(machine)
     Console().print(table)
     command = shlex.join(["python", *sys.argv])
-    report = json.dumps({"machine": dataclasses.asdict(machine), "command": command, "rows": rows})
+    report = {"machine": dataclasses.asdict(machine), "command": command, "rows": rows}
     if options.json is not None:
-        options.json.write_text(json.dumps(json.loads(report), indent=1) + "\n", encoding="utf-8")
-    print(report)
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":
