@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +20,13 @@ import numpy.typing as npt
 from agentflow.constraint.alignment import Edges, LongArray, Nodes
 from agentflow.constraint.automaton import BoolArray, IntArray
 from agentflow.constraint.chain_kernels import forced_tokens, refine
-from agentflow.constraint.compiled import Constraint
+from agentflow.constraint.compiled import Constraint, attach
 from agentflow.constraint.labels import Labels, make_labels
 from agentflow.constraint.layout import Layout, lay_out, narrow
 
 _MIN_EDGES_TO_MERGE = 2_000
 _ROUNDS_PER_CHECK = 8
+_NAME = "chain"
 
 UnsignedArray = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -110,14 +110,12 @@ class Chain:
         return found
 
 
-_CHAINS: WeakKeyDictionary[Constraint, Chain] = WeakKeyDictionary()
-
-
 def chain_of(constraint: Constraint) -> Chain:
-    """Give the chain of a constraint; it is made once and lives as long as the constraint."""
-    chain = _CHAINS.get(constraint)
+    """Give the chain of a constraint; it is made once and lives as long as the constraint, which holds it."""
+    chain: Chain | None = vars(constraint).get(_NAME)
     if chain is None:
-        chain = _CHAINS[constraint] = _make_chain(constraint)
+        chain = _make_chain(constraint)
+        attach(constraint, _NAME, chain)
     return chain
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -311,6 +311,13 @@ _CACHE = Store(_MAX_CACHED_BYTES)
 
 _PASSING = Store(_MAX_PASSING_BYTES)
 """Those that copy from texts: a conversation that went on does not come again, so few of them are kept."""
+
+
+def attach(constraint: Constraint, name: str, value: Any) -> None:
+    """Let a constraint hold on to what was made of it, as an attribute; the cache where it lies counts it from now."""
+    vars(constraint)[name] = value
+    for store in (_CACHE, _PASSING):
+        store.recount(constraint)
 
 
 def compile_constraint(grammar: Grammar, vocabulary: Vocabulary) -> Constraint:

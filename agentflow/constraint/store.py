@@ -25,7 +25,8 @@ class Store:
         """Keep at most `max_bytes`."""
         self._max_bytes = max_bytes
         self._values: OrderedDict[Any, Any] = OrderedDict()
-        self._arrays: dict[Any, list[npt.NDArray[Any]]] = {}  # of each value, as it was when it was kept
+        self._keys: dict[int, Any] = {}  # of each value, by its identity
+        self._arrays: dict[Any, list[npt.NDArray[Any]]] = {}  # of each value, as it was when it was counted
         self._num_holders: dict[int, int] = {}  # values that hold an array, by its identity
         self._num_bytes = 0
         self._lock = Lock()
@@ -64,13 +65,38 @@ class Store:
             if sum(array.nbytes for array in arrays) > self._max_bytes // 4:
                 return
             self._values[key] = value
-            self._arrays[key] = arrays
-            self._num_bytes += _BYTES_PER_VALUE + sum(map(self._take, arrays))
-            while self._num_bytes > self._max_bytes:
-                self._forget(next(iter(self._values)))
+            self._keys[id(value)] = key
+            self._count(key, arrays)
+            self._make_room()
+
+    def recount(self, value: Any) -> None:
+        """Count a value again, which holds more than when it was kept; one that is not kept any more is let be.
+
+        It stays, however large it has become, until others need its room.
+        """
+        arrays = list({id(array): array for array in _list_arrays(value)}.values())
+        with self._lock:
+            key = self._keys.get(id(value))
+            if key is None:
+                return
+            self._discount(key)
+            self._count(key, arrays)
+            self._values.move_to_end(key)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        while self._num_bytes > self._max_bytes and len(self._values) > 1:
+            self._forget(next(iter(self._values)))
 
     def _forget(self, key: Any) -> None:
-        del self._values[key]
+        self._keys.pop(id(self._values.pop(key)), None)
+        self._discount(key)
+
+    def _count(self, key: Any, arrays: list[npt.NDArray[Any]]) -> None:
+        self._arrays[key] = arrays
+        self._num_bytes += _BYTES_PER_VALUE + sum(map(self._take, arrays))
+
+    def _discount(self, key: Any) -> None:
         self._num_bytes -= _BYTES_PER_VALUE + sum(map(self._leave, self._arrays.pop(key)))
 
     def _take(self, array: npt.NDArray[Any]) -> int:

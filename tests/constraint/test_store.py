@@ -9,6 +9,7 @@ import pytest
 
 from agentflow.constraint import Vocabulary, compile_constraint, compiled, json_grammar
 from agentflow.constraint.automaton import IntArray
+from agentflow.constraint.chain import chain_of
 from agentflow.constraint.fragment import Partition
 from agentflow.constraint.store import Store
 
@@ -72,3 +73,32 @@ def test_constraints_of_many_schemas_stay_within_their_bound(monkeypatch: pytest
     assert compile_constraint(grammars[-1], vocabulary) is last
     assert 0 < len(compiled._CACHE) < len(grammars)
     assert compiled._CACHE.num_bytes <= 80_000
+
+
+def test_what_a_value_holds_later_is_counted() -> None:
+    """A value that has grown counts as it is now, and drives out others; it gives all of it back."""
+    store = Store(1_000_000)
+    shared = Partition(np.zeros(0, np.int32))
+    grown = Partition(np.zeros(10, np.int32))
+    store["grown"], store["first"], store["second"] = grown, _value(200_000, shared), _value(200_000, shared)
+    vars(grown)["more"] = np.zeros(190_000, np.int32)
+    store.recount(grown)
+    assert [name in store for name in ("grown", "first", "second")] == [True, False, True]
+    assert 960_000 < store.num_bytes <= 1_000_000
+    store["third"] = _value(200_000, shared)
+    store["fourth"] = _value(200_000, shared)
+    assert "grown" not in store
+    assert store.num_bytes < 450_000
+    store.recount(grown)
+    assert "grown" not in store
+
+
+def test_a_chain_counts_with_its_constraint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a denoising step makes of a constraint takes room in the cache, too."""
+    monkeypatch.setattr(compiled, "_CACHE", Store(1_000_000))
+    vocabulary = Vocabulary.from_bytes([bytes([i]) for i in range(256)] + [None], eos_token_ids=[256])
+    constraint = compile_constraint(json_grammar({"type": "string", "maxLength": 50}), vocabulary)
+    before = compiled._CACHE.num_bytes
+    chain = chain_of(constraint)
+    assert chain_of(constraint) is chain
+    assert compiled._CACHE.num_bytes >= before + chain.row.nbytes + chain.edge_label.nbytes + chain.layout.place.nbytes
