@@ -30,7 +30,7 @@ Each class says whether trying again can help (`retryable`) and gives a `hint`.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from agentflow.types import Message, Usage
 
@@ -60,6 +60,14 @@ class AgentflowError(Exception):
     def message(self) -> str:
         """The message without the hint."""
         return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle an error as it is; the constructors of most classes want other arguments than the message."""
+        return _restore, (type(self), self.args), vars(self)
+
+
+def _restore(kind: type[AgentflowError], args: tuple[Any, ...]) -> AgentflowError:
+    return kind.__new__(kind, *args)
 
 
 class UsageError(AgentflowError):
