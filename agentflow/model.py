@@ -5,9 +5,11 @@ Nothing below the edge is imported before a model is loaded, so importing this m
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar, overload
@@ -53,6 +55,7 @@ def load_model(
     mode: Mode = "diffusion",
     mask: MaskKind = "agentflow",
     max_rows: int = 16,
+    num_replicas: int = 1,
 ) -> Model:
     """Load a model.
 
@@ -65,6 +68,9 @@ def load_model(
         mode: ``"autoregressive"`` decodes the same weights from left to right, to measure against.
         mask: For ``mode="autoregressive"``: whose grammar mask holds the output to its schemas.
         max_rows: Most requests that share a forward pass.
+        num_replicas: With 2 or more, so many processes hold the whole model each and share the requests out among them:
+            on a CPU many agents get more turns a second with as many replicas as cores, for as many times the memory.
+            One agent is no faster.
 
     Raises:
         ModelNotFoundError: There is no such model, or its weights are not here and cannot be fetched.
@@ -81,16 +87,44 @@ def load_model(
         raise ConfigurationError(f"mask must be 'agentflow' or 'llguidance', got {mask!r}")
     if max_rows < 1:
         raise ConfigurationError(f"max_rows must be at least 1, got {max_rows}")
+    if num_replicas < 1:
+        raise ConfigurationError(f"num_replicas must be at least 1, got {num_replicas}")
+    make = partial(_make_backend, name_or_path, device=device, dtype=dtype, mode=mode, mask=mask, max_rows=max_rows)
+    if num_replicas == 1:
+        return Model(make())
+    from agentflow.backend.replicas import ReplicatedBackend
+
+    num_threads = max((os.cpu_count() or 1) // num_replicas, 1)
+    make = partial(make, is_replica=True)
+    return Model(ReplicatedBackend(make, num_replicas=num_replicas, num_threads=num_threads))
+
+
+def _make_backend(
+    name_or_path: str | Path,
+    *,
+    device: str | None,
+    dtype: str | None,
+    mode: Mode,
+    mask: MaskKind,
+    max_rows: int,
+    is_replica: bool = False,
+) -> Backend:
+    """Load a checkpoint and make its backend, in this process."""
     from agentflow.backend.diffusion.loader import load_checkpoint
 
     checkpoint = load_checkpoint(name_or_path, device=device, dtype=dtype)
+    if is_replica and checkpoint.denoiser.device.type != "cpu":
+        raise ConfigurationError(
+            f"replicas are for CPUs, and {checkpoint.name!r} would be on {checkpoint.denoiser.device}, once for each",
+            hint="leave num_replicas out: on a GPU one engine batches all requests; or pass device='cpu'",
+        )
     if mode == "autoregressive":
         from agentflow.backend.autoregressive import AutoregressiveBackend
 
-        return Model(AutoregressiveBackend(checkpoint, mask=mask, max_rows=max_rows))
+        return AutoregressiveBackend(checkpoint, mask=mask, max_rows=max_rows)
     from agentflow.backend.diffusion.backend import DiffusionBackend
 
-    return Model(DiffusionBackend(checkpoint, max_rows=max_rows))
+    return DiffusionBackend(checkpoint, max_rows=max_rows)
 
 
 class Model:

@@ -4,11 +4,13 @@ import dataclasses
 import functools
 import subprocess
 import sys
+import types
 from typing import Literal
 
 import anyio
 import pydantic
 import pytest
+import torch
 from typing_extensions import TypedDict
 
 from agentflow.backend.diffusion.untrained import save_untrained_checkpoint
@@ -16,11 +18,12 @@ from agentflow.backend.scripted import ScriptedBackend
 from agentflow.errors import (
     ConfigurationError,
     MalformedOutputError,
+    ModelNotFoundError,
     OutputValidationError,
     TruncatedOutputError,
     UnsupportedSchemaError,
 )
-from agentflow.model import Model, load_model, run_to_end
+from agentflow.model import Model, _make_backend, load_model, run_to_end
 from agentflow.types import (
     AssistantMessage,
     Generation,
@@ -252,3 +255,47 @@ def test_calls_are_checked_for_what_the_grammar_leaves_out(model):
                 assert len(call.arguments["tags"]) == len(set(call.arguments["tags"]))
     assert all("non-unique" in problem for problem, _ in problems)
     assert all(text.startswith("<|tool_call>call:tag{") for _, text in problems)
+
+
+class TestReplicas:
+    """One model in several processes."""
+
+    def test_every_replica_writes_what_one_model_writes(self, folder, model):
+        """For the same seeds, whichever process writes it, and beside whatever other turns."""
+        schema = {"type": "object", "properties": {"n": {"type": "integer"}, "s": {"type": "string"}}}
+
+        async def decode_all(model):
+            found = {}
+
+            async def decode(seed):
+                settings = dataclasses.replace(FAST, seed=seed)
+                found[seed] = await model.decode(schema, f"Number {seed % 5}", settings=settings)
+
+            async with anyio.create_task_group() as group:
+                for seed in range(12):
+                    group.start_soon(decode, seed)
+            return found
+
+        with load_model(folder, num_replicas=2) as replicated:
+            assert replicated.name == model.name
+            assert anyio.run(decode_all, replicated) == anyio.run(decode_all, model)
+            assert replicated.backend.statistics().num_rows_finished == 12
+            with pytest.raises(UnsupportedSchemaError, match="uniqueItems"):
+                replicated.decode_sync(DISTINCT, "x")
+
+    def test_options_are_checked(self, tmp_path):
+        """Here or over there, the error is the same."""
+        with pytest.raises(ConfigurationError, match="num_replicas must be at least 1, got 0"):
+            load_model("embedded", num_replicas=0)
+        with pytest.raises(ModelNotFoundError, match="nowhere"):
+            load_model(tmp_path / "nowhere", num_replicas=2)
+
+    def test_a_gpu_has_one_engine(self, monkeypatch):
+        """More processes would hold the weights again and again on one device."""
+        denoiser = types.SimpleNamespace(device=torch.device("cuda", 0))
+        checkpoint = types.SimpleNamespace(name="large", denoiser=denoiser)
+        monkeypatch.setattr("agentflow.backend.diffusion.loader.load_checkpoint", lambda *_, **__: checkpoint)
+        options = {"device": None, "dtype": None, "mode": "diffusion", "mask": "agentflow", "max_rows": 4}
+        with pytest.raises(ConfigurationError, match="replicas are for CPUs") as caught:
+            _make_backend("large", **options, is_replica=True)
+        assert "device='cpu'" in caught.value.hint

@@ -18,7 +18,7 @@ import anyio.to_thread
 
 from agentflow.backend.base import DraftObserver
 from agentflow.backend.codec import TurnCodec
-from agentflow.backend.diffusion.backend import make_poster, run_row, usage_of
+from agentflow.backend.diffusion.backend import run_row, usage_of
 from agentflow.backend.diffusion.canvas import Row, RowCounts
 from agentflow.backend.diffusion.denoiser import Context
 from agentflow.backend.diffusion.engine import Engine, EngineStatistics
@@ -26,6 +26,7 @@ from agentflow.backend.diffusion.left_to_right import TokenWriter
 from agentflow.backend.diffusion.loader import Checkpoint
 from agentflow.backend.diffusion.sampler import make_generator
 from agentflow.backend.masks import AutomatonMask, LlguidanceMasks, TokenMask
+from agentflow.backend.posting import make_poster
 from agentflow.errors import BackendError
 from agentflow.types import Generation, GenerationRequest
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 
 from agentflow.backend.base import DraftObserver
@@ -20,6 +18,7 @@ from agentflow.backend.diffusion.canvas import CanvasView, Row, RowCounts
 from agentflow.backend.diffusion.engine import Engine, EngineStatistics
 from agentflow.backend.diffusion.loader import Checkpoint
 from agentflow.backend.diffusion.sampler import make_generator
+from agentflow.backend.posting import Watcher, make_poster
 from agentflow.constraint.staged import StagedConstraint
 from agentflow.errors import AgentflowError, BackendError
 from agentflow.types import Draft, Generation, GenerationRequest, PositionState, Usage
@@ -66,7 +65,7 @@ class DiffusionBackend:
         post = make_poster()
         self._engine.require_room()
         row = await anyio.to_thread.run_sync(self._prepare, request)
-        observer = None if on_draft is None else _Observer(on_draft)
+        observer = None if on_draft is None else Watcher(on_draft)
         if observer is not None:
             row.observe = lambda view: post(observer.tell, self._draft(row, view))
         with anyio.move_on_after(request.timeout_s) as scope:
@@ -159,23 +158,6 @@ async def run_row(
         raise failures[0]
 
 
-class _Observer:
-    """Somebody who watches drafts; an error of theirs is kept for the caller and never reaches the event loop."""
-
-    def __init__(self, on_draft: DraftObserver) -> None:
-        self._on_draft = on_draft
-        self.error: Exception | None = None
-
-    def tell(self, draft: Draft) -> None:
-        """Show a draft, unless an earlier one went wrong."""
-        if self.error is not None:
-            return
-        try:
-            self._on_draft(draft)
-        except Exception as error:  # noqa: BLE001 - it is raised again where the turn was asked for
-            self.error = error
-
-
 def _num_shown(tokens: list[int], states: list[PositionState], row: Row) -> int:
     """Positions up to the first settled end token, which is all that can be committed."""
     for i, (token, state) in enumerate(zip(tokens, states, strict=True)):
@@ -200,17 +182,3 @@ def usage_of(row: Row, duration_s: float) -> Usage:
         compile_time_s=row.counts.compile_time_s + (staged.compile_time_s if staged is not None else 0.0),
         log_partition=row.counts.log_partition,
     )
-
-
-def make_poster() -> Callable[..., None]:
-    """A function that has the current event loop call another, from any thread and without waiting for it."""
-    loop: Any = anyio.lowlevel.current_token().native_token
-    call = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
-
-    def post(function: Callable[..., None], *arguments: Any) -> None:
-        try:
-            call(function, *arguments)
-        except RuntimeError:  # the loop has ended, so nobody listens any more (trio.RunFinishedError is one, too)
-            return
-
-    return post
