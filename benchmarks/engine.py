@@ -10,6 +10,8 @@ The same weights, prompts, machine and run for all of:
     generate+mask        the same with a grammar mask, left to right over the canvas, as logits processor
     left-to-right-1      one token a pass, llguidance's mask, a cache that grows in place, one request at a time
     left-to-right        the same, all agents in one pass, in our engine
+    diffusion-replicas, left-to-right-replicas
+                         ours and left to right, each in as many processes as the machine has cores
 
 Every agent asks for the first turn of a task of the suite `assistant`: a tool call of one of the tools it has. There
 are as many sets of tools as kinds of tasks, as in a fleet of agents, so beginnings of prompts repeat and are reused by
@@ -17,7 +19,7 @@ all modes but transformers'; with ``--fresh`` the tools are shuffled for every r
 tool runs. Agents share one loaded model; each asks for its next turn when it has its last one, at least four in a run;
 no request comes twice. Modes are run in turns, once each and then again; numbers are medians over these rounds, and
 ratios are taken within each round first; one warm-up round before is not counted. `generate` cannot share a pass, so it
-is measured for one agent.
+is measured for one agent, and replicas, which do not help one agent, for 8 and more.
 
 Beside it: how soon the first denoising step behind a prompt of 1,000 tokens starts and is done, with and without
 reuse, and a roofline: the operations of a pass over the rate that one large product reaches on this machine, against
@@ -54,6 +56,7 @@ from agentflow.backend.diffusion.denoiser import Denoiser
 from agentflow.backend.diffusion.engine import EngineStatistics
 from agentflow.backend.diffusion.loader import Checkpoint, load_checkpoint
 from agentflow.backend.diffusion.packed import Outcome, PackedDenoiser, Segment
+from agentflow.backend.replicas import ReplicatedBackend
 from agentflow.bench.harness import INSTRUCTIONS
 from agentflow.bench.machine import this_machine
 from agentflow.bench.metrics import percentile
@@ -61,10 +64,15 @@ from agentflow.bench.suite import make_suite
 from agentflow.bench.task import BenchTask
 from agentflow.bench.world import World
 from agentflow.errors import ModelOutputError
+from agentflow.model import load_model
 from agentflow.types import Generation, GenerationRequest, GenerationSettings, SystemMessage, Usage, UserMessage
 
-MODES = ("diffusion", "unconstrained", "generate", "generate+mask", "left-to-right-1", "left-to-right")
+MODES = (
+    "diffusion", "diffusion-replicas", "unconstrained", "generate", "generate+mask", "left-to-right-1", "left-to-right",
+    "left-to-right-replicas",
+)  # fmt: skip
 ONE_AGENT_MODES = ("generate", "generate+mask")
+MIN_AGENTS_OF_REPLICAS = 8
 PREFIX_LENGTH = 1000
 
 
@@ -175,7 +183,27 @@ class Case:
     kept_bytes: int = 0
 
 
-def make_case(mode: str, checkpoint: Checkpoint, options: argparse.Namespace, *, num_agents: int) -> Case:
+def load_replicas(options: argparse.Namespace) -> dict[str, Backend]:
+    """Start the processes of the modes that have several, for all numbers of agents."""
+    agents = max(int(number) for number in options.agents.split(","))
+    modes = [mode for mode in options.modes.split(",") if mode.endswith("-replicas")]
+    if agents < MIN_AGENTS_OF_REPLICAS or options.replicas < 2:
+        return {}
+    load = partial(load_model, options.model, dtype=options.dtype, max_rows=agents, num_replicas=options.replicas)
+    return {
+        mode: (load() if mode == "diffusion-replicas" else load(mode="autoregressive", mask="llguidance")).backend
+        for mode in modes
+    }
+
+
+def make_case(
+    mode: str,
+    checkpoint: Checkpoint,
+    options: argparse.Namespace,
+    *,
+    num_agents: int,
+    loaded: dict[str, Backend],
+) -> Case:
     """Prepare one mode at one number of agents; all modes get the same requests."""
     num_turns = max(options.turns, 4 * num_agents)
     suites = [make_suite(num_turns, seed=100 * num_agents + i) for i in range(options.repeats + 1)]
@@ -183,7 +211,7 @@ def make_case(mode: str, checkpoint: Checkpoint, options: argparse.Namespace, *,
     return Case(
         mode=mode,
         num_agents=num_agents,
-        backend=make_backend(mode, checkpoint, num_agents=num_agents),
+        backend=loaded[mode] if mode in loaded else make_backend(mode, checkpoint, num_agents=num_agents),
         batches=[
             [make(task, seed=num_turns * i + j) for j, task in enumerate(suite)] for i, suite in enumerate(suites)
         ],
@@ -200,7 +228,8 @@ async def measure(cases: Sequence[Case]) -> None:
     for case in cases:
         found = _statistics(case.backend)
         case.kept_bytes = found.prefix_bytes if found is not None else 0
-        await case.backend.aclose()
+        if not isinstance(case.backend, ReplicatedBackend):  # these serve all numbers of agents
+            await case.backend.aclose()
 
 
 def _summarize(case: Case) -> dict[str, Any]:
@@ -353,6 +382,11 @@ def ratios(cases: Sequence[Case]) -> dict[str, dict[str, float]]:
         "one agent: diffusion / generate with a mask": (("diffusion", 1), ("generate+mask", 1)),
         "diffusion: 16 agents / one agent": (("diffusion", 16), ("diffusion", 1)),
         "16 agents: diffusion / batched left to right": (("diffusion", 16), ("left-to-right", 16)),
+        "diffusion: 16 agents on replicas / one agent": (("diffusion-replicas", 16), ("diffusion", 1)),
+        "16 agents on replicas: diffusion / batched left to right": (
+            ("diffusion-replicas", 16),
+            ("left-to-right-replicas", 16),
+        ),
     }
     return {
         name: _spread([ours / other for ours, other in zip(rates[a], rates[b], strict=True)])
@@ -402,6 +436,7 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--turns", type=int, default=16, help="turns a run, at least four an agent")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
+    parser.add_argument("--replicas", type=int, default=os.cpu_count() or 1, help="processes of the modes with several")
     parser.add_argument("--dtype", help="float32 or bfloat16; see `load_model`")
     parser.add_argument("--fresh", action="store_true", help="other tools in every request")
     parser.add_argument("--max-seconds", type=float, default=450, help="leave out what is not begun then")
@@ -409,8 +444,10 @@ def _read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _applies(mode: str, num_agents: int) -> bool:
+def _applies(mode: str, num_agents: int, loaded: dict[str, Backend]) -> bool:
     """Skip what tells nothing: who cannot share a pass takes as long a turn for many agents as for one."""
+    if mode.endswith("-replicas"):
+        return mode in loaded and num_agents >= MIN_AGENTS_OF_REPLICAS
     if mode in ONE_AGENT_MODES:
         return num_agents == 1
     if mode in ("left-to-right-1", "unconstrained"):
@@ -429,17 +466,20 @@ def main() -> None:
     checkpoint = load_checkpoint(options.model, dtype=options.dtype)
     agents = [int(number) for number in options.agents.split(",")]
     prefix, roofline = measure_prefix(checkpoint, num_repeats=options.repeats), measure_roofline(checkpoint)
+    loaded = load_replicas(options)
     done: list[Case] = []
     left_out: list[str] = []
     for group in ((1, 16), agents):  # those whose ratios count are run in turns, then the others
-        some = [(mode, n) for n in agents for mode in options.modes.split(",") if _applies(mode, n)]
+        some = [(mode, n) for n in agents for mode in options.modes.split(",") if _applies(mode, n, loaded)]
         some = [(mode, n) for mode, n in some if n in group and (mode, n) not in [(c.mode, c.num_agents) for c in done]]
         if time.monotonic() - started_s > options.max_seconds:
             left_out += [f"{mode}, {n} agents" for mode, n in some]
         elif some:
-            together = [make_case(mode, checkpoint, options, num_agents=n) for mode, n in some]
+            together = [make_case(mode, checkpoint, options, num_agents=n, loaded=loaded) for mode, n in some]
             anyio.run(measure, together)
             done += together
+    for backend in loaded.values():
+        anyio.run(backend.aclose)
     rows = [_summarize(case) for case in done]
     rows.sort(key=lambda row: (MODES.index(row["mode"]), row["num_agents"]))
     report = {
@@ -447,6 +487,7 @@ def main() -> None:
         "machine": dataclasses.asdict(machine),
         "command": shlex.join(["python", *sys.argv]),
         "num_threads": options.threads,
+        "num_replicas": options.replicas,
         "dtype": options.dtype or "default",
         "resident_mib": _resident_mib(),
         "rows": rows,

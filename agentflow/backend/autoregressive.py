@@ -18,7 +18,7 @@ import anyio.to_thread
 
 from agentflow.backend.base import DraftObserver
 from agentflow.backend.codec import TurnCodec
-from agentflow.backend.diffusion.backend import run_row, usage_of
+from agentflow.backend.diffusion.backend import make_preparing_threads, run_row, usage_of
 from agentflow.backend.diffusion.canvas import Row, RowCounts
 from agentflow.backend.diffusion.denoiser import Context
 from agentflow.backend.diffusion.engine import Engine, EngineStatistics
@@ -26,7 +26,7 @@ from agentflow.backend.diffusion.left_to_right import TokenWriter
 from agentflow.backend.diffusion.loader import Checkpoint
 from agentflow.backend.diffusion.sampler import make_generator
 from agentflow.backend.masks import AutomatonMask, LlguidanceMasks, TokenMask
-from agentflow.backend.posting import make_poster
+from agentflow.backend.posting import make_poster, run_in
 from agentflow.errors import BackendError
 from agentflow.types import Generation, GenerationRequest
 
@@ -56,6 +56,7 @@ class AutoregressiveBackend:
     ) -> None:
         self._checkpoint = checkpoint
         self._denoiser = checkpoint.denoiser
+        self._preparing = make_preparing_threads()
         self.codec = TurnCodec.of(checkpoint)
         self._llguidance = LlguidanceMasks(self.codec) if mask == "llguidance" else None
         self._engine = Engine(
@@ -77,7 +78,7 @@ class AutoregressiveBackend:
         started_s = time.perf_counter()
         deadline_s = None if request.timeout_s is None else time.monotonic() + request.timeout_s
         self._engine.require_room()
-        row = await anyio.to_thread.run_sync(self._prepare, request)
+        row = await run_in(self._preparing, self._prepare, request)
         with anyio.move_on_after(request.timeout_s) as scope:
             await run_row(self._engine, row, request, deadline_s=deadline_s, post=make_poster())
         if scope.cancelled_caught:
@@ -92,6 +93,7 @@ class AutoregressiveBackend:
     def close(self) -> None:
         """Do what `aclose` does, from outside an event loop."""
         self._engine.close()
+        self._preparing.shutdown(wait=False)
 
     def _prepare(self, request: GenerationRequest) -> Row:
         prompt_ids = self.codec.encode_prompt(request)

@@ -1,14 +1,19 @@
-"""From other threads to the event loop that waits, under asyncio and trio."""
+"""Between other threads and the event loop that waits, under asyncio and trio."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Executor
+from contextvars import copy_context
+from typing import Any, TypeVar
 
+import anyio
 import anyio.lowlevel
 
 from agentflow.backend.base import DraftObserver
 from agentflow.types import Draft
+
+T = TypeVar("T")
 
 
 def make_poster() -> Callable[..., None]:
@@ -23,6 +28,25 @@ def make_poster() -> Callable[..., None]:
             return
 
     return post
+
+
+async def run_in(executor: Executor, function: Callable[..., T], *arguments: Any) -> T:
+    """Run a function in a thread of an executor.
+
+    Unlike a thread of the event loop's own, of which there may be dozens, it waits for its turn there; cancelling does
+    not wait for it.
+
+    Raises:
+        Exception: What the function raised.
+    """
+    post, is_done = make_poster(), anyio.Event()
+    future = executor.submit(copy_context().run, function, *arguments)
+    future.add_done_callback(lambda _: post(is_done.set))
+    try:
+        await is_done.wait()
+    finally:
+        future.cancel()
+    return future.result()
 
 
 class Watcher:

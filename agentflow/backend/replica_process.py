@@ -6,6 +6,7 @@ reaches the parent as well, which decides what it means; this process ends when 
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import signal
@@ -44,8 +45,12 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the parent raises it
         send(frames.Failed(frames.START, _as_agentflow_error(error)))
         return
+    gc.collect()
+    gc.freeze()  # else the collector walks all objects of torch again and again, a quarter of a second each time
     send(frames.Ready(backend.name))
     anyio.run(_serve, backend, inbox, send)
+    sys.stderr.flush()
+    os._exit(0)  # nothing is left to do, and taking a process with torch apart takes a second
 
 
 def _take_standard_streams() -> tuple[IO[bytes], IO[bytes]]:

@@ -1,6 +1,6 @@
 """The `Backend` over a diffusion engine: a request becomes a row, a row becomes a turn.
 
-Preparing a request (writing its prompt, compiling its schemas) happens in a thread of its own, denoising in the
+Preparing a request (writing its prompt, compiling its schemas) happens in one of a few threads, denoising in the
 engine's; the event loop only waits. Works under asyncio and trio.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import anyio.to_thread
@@ -18,10 +19,12 @@ from agentflow.backend.diffusion.canvas import CanvasView, Row, RowCounts
 from agentflow.backend.diffusion.engine import Engine, EngineStatistics
 from agentflow.backend.diffusion.loader import Checkpoint
 from agentflow.backend.diffusion.sampler import make_generator
-from agentflow.backend.posting import Watcher, make_poster
+from agentflow.backend.posting import Watcher, make_poster, run_in
 from agentflow.constraint.staged import StagedConstraint
 from agentflow.errors import AgentflowError, BackendError
 from agentflow.types import Draft, Generation, GenerationRequest, PositionState, Usage
+
+_NUM_PREPARING = 4
 
 
 class DiffusionBackend:
@@ -47,6 +50,7 @@ class DiffusionBackend:
         self._engine = Engine(
             checkpoint.denoiser, max_rows=max_rows, max_waiting=max_waiting, prefix_cache_bytes=prefix_cache_bytes
         )
+        self._preparing = make_preparing_threads()
         self.codec = TurnCodec.of(checkpoint)
 
     @property
@@ -64,7 +68,7 @@ class DiffusionBackend:
         deadline_s = None if request.timeout_s is None else time.monotonic() + request.timeout_s
         post = make_poster()
         self._engine.require_room()
-        row = await anyio.to_thread.run_sync(self._prepare, request)
+        row = await run_in(self._preparing, self._prepare, request)
         observer = None if on_draft is None else Watcher(on_draft)
         if observer is not None:
             row.observe = lambda view: post(observer.tell, self._draft(row, view))
@@ -83,6 +87,7 @@ class DiffusionBackend:
     def close(self) -> None:
         """Do what `aclose` does, from outside an event loop."""
         self._engine.close()
+        self._preparing.shutdown(wait=False)
 
     def _prepare(self, request: GenerationRequest) -> Row:
         prompt_ids = self.codec.encode_prompt(request)
@@ -123,6 +128,11 @@ class DiffusionBackend:
             states=tuple(states[:length]),
             is_committed=view.is_committed,
         )
+
+
+def make_preparing_threads() -> ThreadPoolExecutor:
+    """Threads in which requests are prepared: few, since each keeps memory of its own and all want the same lock."""
+    return ThreadPoolExecutor(_NUM_PREPARING, thread_name_prefix="agentflow-prepare")
 
 
 async def run_row(
