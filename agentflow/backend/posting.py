@@ -44,9 +44,10 @@ async def run_in(executor: Executor, function: Callable[..., T], *arguments: Any
     future.add_done_callback(lambda _: post(is_done.set))
     try:
         await is_done.wait()
+        return future.result()
     finally:
         future.cancel()
-    return future.result()
+        del future  # it holds the error, whose traceback holds this frame
 
 
 class Watcher:

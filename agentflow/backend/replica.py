@@ -99,10 +99,13 @@ class Replica:
             self._forget(number)
         if watcher is not None and watcher.error is not None:
             raise watcher.error
-        answer = answers[0]
-        if isinstance(answer, frames.Failed):
+        answer = answers.pop()
+        if isinstance(answer, frames.Wrote):
+            return answer.generation
+        try:
             raise answer.error
-        return answer.generation
+        finally:
+            del answer  # whose traceback holds this frame
 
     def statistics(self) -> Any:
         """Give the statistics of its engine, ``None`` for a backend that keeps none.

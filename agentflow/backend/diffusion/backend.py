@@ -73,7 +73,10 @@ class DiffusionBackend:
         if observer is not None:
             row.observe = lambda view: post(observer.tell, self._draft(row, view))
         with anyio.move_on_after(request.timeout_s) as scope:
-            await run_row(self._engine, row, request, deadline_s=deadline_s, post=post)
+            try:
+                await run_row(self._engine, row, request, deadline_s=deadline_s, post=post)
+            finally:
+                row.observe = None  # which holds the row
         if observer is not None and observer.error is not None:
             raise observer.error
         if scope.cancelled_caught:
@@ -165,7 +168,7 @@ async def run_row(
     finally:
         engine.cancel(ticket)
     if failures:
-        raise failures[0]
+        raise failures.pop()
 
 
 def _num_shown(tokens: list[int], states: list[PositionState], row: Row) -> int:

@@ -46,8 +46,8 @@ class Writer(Protocol):
         """Whether the tokens of the open canvas can be committed."""
         ...
 
-    def wants(self, *, max_tokens: int) -> Segment:
-        """What the next pass should do for this turn."""
+    def wants(self, *, max_tokens: int, make_noise: Callable[[], Tensor]) -> Segment:
+        """What the next pass should do for this turn; a canvas, where it wants one, is made of noise."""
         ...
 
     def take(self, prediction: Prediction) -> None:
@@ -191,7 +191,6 @@ class Row:
             self.check = DraftCheck(
                 context=self.context,
                 unread=self.unread,
-                make_noise=lambda: self._make_noise(denoiser),
                 constraint=self.constraint,
                 state=self.state,
                 num_tokens_left=self.max_new_tokens,
@@ -214,7 +213,7 @@ class Row:
                 prefixes.keep(self.prompt_ids, self.context)
             self._open_canvas(denoiser)
 
-    def _make_noise(self, denoiser: Denoiser) -> Tensor:
+    def make_noise(self, denoiser: Denoiser) -> Tensor:
         """A canvas for the next draft: no longer than the turn may be, where the network takes any length."""
         length = denoiser.canvas_length
         if isinstance(denoiser, PackedDenoiser):

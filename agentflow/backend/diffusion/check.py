@@ -46,7 +46,6 @@ class DraftCheck:
     Attributes:
         context: What the encoder has read: the prompt and the checked tokens, but for `unread`.
         unread: Tokens that it has not read yet: at first the prompt, later the last checked token.
-        make_noise: Makes a canvas of noise, ``(L,)`` int64.
         constraint: Automaton of the turn, or ``None``.
         state: Its state after the checked tokens.
         num_tokens_left: Tokens that the turn may still take.
@@ -64,7 +63,6 @@ class DraftCheck:
 
     context: Context
     unread: list[int]
-    make_noise: Callable[[], Tensor]
     constraint: Constraint | StagedConstraint | None
     state: int
     num_tokens_left: int
@@ -98,11 +96,12 @@ class DraftCheck:
         """Whether nothing of the open canvas is left to check."""
         return self.is_ended or (self._guesses is None and bool(self.tokens))
 
-    def wants(self, *, max_tokens: int) -> Segment:
+    def wants(self, *, max_tokens: int, make_noise: Callable[[], Tensor]) -> Segment:
         """What the next pass should do: read some of a long prompt, denoise a canvas, or check a draft.
 
         Args:
             max_tokens: Most tokens of a prompt to read in one pass.
+            make_noise: Makes a canvas of noise, ``(L,)`` int64.
         """
         self._num_asked = min(len(self.unread), max(max_tokens, 1))
         if self._num_asked < len(self.unread):
@@ -113,7 +112,7 @@ class DraftCheck:
             self.canvas = torch.tensor(self.draft)  # (l,)
             return self._ask_about_draft()
         if self._guesses is None:
-            self.canvas = self.make_noise()  # (L,)
+            self.canvas = make_noise()  # (L,)
             self.draft = []
             num_unwanted = max(len(self.unread) - 1, 0)
             return Segment(self.context, self.unread, self.canvas, num_unwanted=num_unwanted, is_ranked=True)

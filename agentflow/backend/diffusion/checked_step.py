@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -35,7 +36,8 @@ def check_step(
     segments: list[Segment] = []
     for row in rows:
         with _failing(row):
-            segments.append(_check_of(row).wants(max_tokens=max_read_tokens))
+            make_noise = partial(row.make_noise, denoiser)
+            segments.append(_check_of(row).wants(max_tokens=max_read_tokens, make_noise=make_noise))
             able.append(row)
     predictions = predict(denoiser, segments) if segments else []
     for row, prediction in zip(able, predictions, strict=True):
@@ -87,7 +89,8 @@ def _commit(row: Row, check: Writer, prefixes: PrefixCache | None) -> None:
 
 def _show(row: Row, check: Writer, known: list[int], *, is_committed: bool) -> None:
     """Tell who watches: the checked tokens, and noise or the rest of the draft behind them."""
-    if row.observe is None or check.canvas is None:
+    observe = row.observe  # which may be taken away meanwhile
+    if observe is None or check.canvas is None:
         return
     tokens = check.canvas.clone()  # (L,)
     length = len(tokens)
@@ -95,7 +98,7 @@ def _show(row: Row, check: Writer, known: list[int], *, is_committed: bool) -> N
     is_accepted = torch.zeros(length, dtype=torch.bool, device=tokens.device)  # (L,)
     is_accepted[: length if is_committed else len(known)] = True
     is_forced = is_accepted & _forced(row, known, length).to(tokens.device)  # (L,)
-    row.observe(CanvasView(tokens, is_accepted, is_forced, row.step, row.counts.num_canvases - 1, is_committed))
+    observe(CanvasView(tokens, is_accepted, is_forced, row.step, row.counts.num_canvases - 1, is_committed))
 
 
 def _forced(row: Row, known: list[int], length: int) -> Tensor:

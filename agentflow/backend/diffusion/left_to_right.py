@@ -7,6 +7,7 @@ prefix reuse, order and cancellation, and the same pass.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -57,8 +58,9 @@ class TokenWriter:
         """Whether the tokens can be committed: when the turn has ended."""
         return self.is_ended
 
-    def wants(self, *, max_tokens: int) -> Segment:
-        """Read the last token, or some of the prompt."""
+    def wants(self, *, max_tokens: int, make_noise: Callable[[], Tensor]) -> Segment:
+        """Read the last token, or some of the prompt; there is no canvas."""
+        del make_noise
         self._num_asked = min(len(self.unread), max(max_tokens, 1))
         is_last = self._num_asked == len(self.unread)
         return Segment(self.context, self.unread[: self._num_asked], num_unwanted=self._num_asked - is_last)

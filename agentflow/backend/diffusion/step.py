@@ -192,12 +192,13 @@ def _is_same_text(best: Tensor, row: Row) -> bool:
 
 def _show(row: Row, tokens: Tensor, is_accepted: Tensor, path: Tensor, *, is_committed: bool) -> None:
     """Tell who watches; `path` is the string that the kept tokens are part of, ``(l,)``."""
-    if row.observe is not None:
+    observe = row.observe  # which may be taken away meanwhile
+    if observe is not None:
         is_forced = is_accepted.clone()  # (L,)
         is_forced[: len(path)] &= _forced_along(path, row)
         is_forced[len(path) :] = False
         index = row.counts.num_canvases - 1
-        row.observe(CanvasView(tokens, is_accepted, is_forced, row.step, index, is_committed))
+        observe(CanvasView(tokens, is_accepted, is_forced, row.step, index, is_committed))
 
 
 def _forced_along(path: Tensor, row: Row) -> Tensor:
