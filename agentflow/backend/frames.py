@@ -18,10 +18,11 @@ from typing import IO, Any, NamedTuple
 
 from agentflow.backend.base import Backend
 from agentflow.errors import AgentflowError, ConfigurationError
-from agentflow.types import Draft, Generation, GenerationRequest
+from agentflow.types import Draft, Generation
 
 START = -1
 _LENGTH = struct.Struct("<Q")
+_HINT = "use plain values in messages, tools and schemas, or load the model without num_replicas"
 
 
 class Start(NamedTuple):
@@ -41,10 +42,16 @@ class Ready(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """A turn is asked for; answers carry the same number."""
+    """A turn is asked for; answers carry the same number.
+
+    Attributes:
+        number: The number.
+        request: The request, as `dump` writes it, so that one which cannot be read spoils nothing else.
+        wants_drafts: Whether drafts are to be sent.
+    """
 
     number: int
-    request: GenerationRequest
+    request: bytes
     wants_drafts: bool
 
 
@@ -88,8 +95,8 @@ class Failed(NamedTuple):
     error: AgentflowError
 
 
-def pack(value: Any) -> bytes:
-    """Make the frame of a value.
+def dump(value: Any) -> bytes:
+    """Write a value as a pickle.
 
     Raises:
         ConfigurationError: It cannot be pickled.
@@ -100,11 +107,29 @@ def pack(value: Any) -> bytes:
     try:
         pickler.dump(value)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
-        raise ConfigurationError(
-            f"this cannot be sent to another process: {error}",
-            hint="use plain values in messages, tools and schemas, or load the model without num_replicas",
-        ) from error
-    data = buffer.getbuffer()
+        raise ConfigurationError(f"this cannot be sent to another process: {error}", hint=_HINT) from error
+    return buffer.getvalue()
+
+
+def load(data: bytes) -> Any:
+    """Read what `dump` wrote.
+
+    Raises:
+        ConfigurationError: It holds something that this process does not know.
+    """
+    try:
+        return pickle.loads(data)  # noqa: S301 - from a process of ours, over a pipe of ours
+    except (ImportError, AttributeError, TypeError, pickle.UnpicklingError) as error:
+        raise ConfigurationError(f"this cannot be read in another process: {error}", hint=_HINT) from error
+
+
+def pack(value: Any) -> bytes:
+    """Make the frame of a value.
+
+    Raises:
+        ConfigurationError: It cannot be pickled.
+    """
+    data = dump(value)
     return _LENGTH.pack(len(data)) + data
 
 
@@ -113,9 +138,10 @@ def read(stream: IO[bytes]) -> Any:
 
     Raises:
         EOFError: The other side has closed the pipe, or is gone.
+        ConfigurationError: See `load`.
     """
     (length,) = _LENGTH.unpack(_read_exactly(stream, _LENGTH.size))
-    return pickle.loads(_read_exactly(stream, length))  # noqa: S301 - from a process of ours, over a pipe of ours
+    return load(_read_exactly(stream, length))
 
 
 def _read_exactly(stream: IO[bytes], length: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from agentflow.backend.posting import Watcher, make_poster
 from agentflow.errors import BackendError
 from agentflow.types import Generation, GenerationRequest
 
+_log = logging.getLogger(__name__)
 _COMMAND = "from agentflow.backend.replica_process import main; main()"
 _STATISTICS_TIMEOUT_S = 10.0
 _END_TIMEOUT_S = 10.0
@@ -92,7 +94,8 @@ class Replica:
             answers.append(message)
             post(is_done.set)
 
-        number = self._ask(lambda number: frames.Ask(number, request, on_draft is not None), hear)
+        packed, wants_drafts = frames.dump(request), on_draft is not None
+        number = self._ask(lambda number: frames.Ask(number, packed, wants_drafts), hear)
         try:
             await is_done.wait()
         finally:
@@ -175,9 +178,14 @@ class Replica:
         """Hand out what the process says, until it ends."""
         stdout = self._process.stdout
         assert stdout is not None  # noqa: S101 - it was asked for
-        with suppress(EOFError):
+        try:
             while True:
                 self._hand_out(frames.read(stdout))
+        except EOFError:
+            pass
+        except Exception:  # noqa: BLE001 - what cannot be read or handed out: whoever waits must hear of it
+            _log.exception("%s said what cannot be understood; its process is ended", self._title)
+            self._process.kill()
         stdout.close()
         self._end(self._process.wait())
 

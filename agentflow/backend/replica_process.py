@@ -104,7 +104,8 @@ async def _write_turn(backend: Backend, asked: frames.Ask, send: Callable[[Any],
         send(frames.Drafted(asked.number, draft))
 
     try:
-        generation = await backend.generate(asked.request, on_draft=tell if asked.wants_drafts else None)
+        request = frames.load(asked.request)
+        generation = await backend.generate(request, on_draft=tell if asked.wants_drafts else None)
     except Exception as error:  # noqa: BLE001 - the parent raises it
         return frames.Failed(asked.number, _as_agentflow_error(error))
     return frames.Wrote(asked.number, generation)

@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
 import anyio
 import pytest
 from replica_backends import Statistics, make_echo, make_none
 
+from agentflow.backend.replica import Replica
 from agentflow.backend.replicas import ReplicatedBackend
 from agentflow.errors import BackendError, ConfigurationError, SchemaBudgetError
 from agentflow.types import AssistantMessage, Draft, GenerationRequest, Message, ToolSpec, UserMessage
@@ -150,13 +151,18 @@ async def test_a_timeout_is_kept_when_the_process_hangs(
         await backend.generate(GenerationRequest(messages=(UserMessage("wait"),), timeout_s=0.1))
 
 
-async def test_requests_must_be_plain(backend: ReplicatedBackend) -> None:
+async def test_requests_must_be_plain(backend: ReplicatedBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read-only mappings are; what cannot be sent is refused by its name, and nothing is left open."""
     tool = ToolSpec("f", "", MappingProxyType({"type": "object", "properties": MappingProxyType({})}))
     request = GenerationRequest(messages=(UserMessage("hello"), AssistantMessage("x")), tools=(tool,))
     assert (await backend.generate(request)).usage.requests == 1
     with pytest.raises(ConfigurationError, match="cannot be sent to another process"):
         await backend.generate(GenerationRequest(messages=(UserMessage("a"),), output_schema={"x": lambda: 1}))
+    module = ModuleType("known_to_the_parent_alone")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    module.Odd = type("Odd", (dict,), {"__module__": module.__name__})
+    with pytest.raises(ConfigurationError, match="cannot be read in another process: No module named 'known_to"):
+        await backend.generate(GenerationRequest(messages=(UserMessage("a"),), output_schema=module.Odd()))
     assert await _pid(backend, "a")
 
 
@@ -168,6 +174,27 @@ def test_what_cannot_be_made_is_an_error_at_once() -> None:
         ReplicatedBackend(lambda: None, num_replicas=1)
     with pytest.raises(ConfigurationError, match="num_replicas must be at least 1, got 0"):
         ReplicatedBackend(make_echo, num_replicas=0)
+
+
+async def test_an_answer_that_cannot_be_understood_is_no_silence(
+    backend: ReplicatedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits is told, and the next turn gets a new process."""
+    pid = await _pid(backend, "a")
+    hand_out = Replica._hand_out
+
+    def fail(_: Replica, message: object) -> None:
+        monkeypatch.setattr(Replica, "_hand_out", hand_out)
+        raise ValueError(message)
+
+    async def ask_twice() -> None:  # the reader may have begun to wait for the first answer before
+        for _ in range(2):
+            await backend.generate(_ask("a", "more"))
+
+    monkeypatch.setattr(Replica, "_hand_out", fail)
+    with pytest.raises(BackendError, match="the process of replica 0 ended with exit status"):
+        await ask_twice()
+    assert await _pid(backend, "a", "more") != pid
 
 
 def test_processes_end_with_their_parent() -> None:
