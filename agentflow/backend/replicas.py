@@ -56,8 +56,10 @@ class ReplicatedBackend:
         self._router = Router(num_replicas, max_lead=_MAX_LEAD)
         self._is_closed = False
         self._lock = Lock()
-        self._replicas = [self._start(index) for index in range(num_replicas)]  # all at once
+        self._replicas: list[Replica] = []
         try:
+            for index in range(num_replicas):  # all load at once
+                self._replicas.append(self._start(index))
             names = [replica.wait_ready() for replica in self._replicas]
         except BaseException:
             self.close()
@@ -78,10 +80,12 @@ class ReplicatedBackend:
         """What the engines have done so far, added up; of processes that died, nothing.
 
         Raises:
-            BackendError: A replica does not answer.
+            BackendError: No replica is running, or one does not answer.
         """
-        first, *others = [replica.statistics() for replica in self._replicas]
-        return None if first is None else _add_up([first, *others])
+        parts = [replica.statistics() for replica in self._replicas if replica.is_running]
+        if not parts:
+            raise BackendError(f"no replica of {self.name} is running", hint="load the model again")
+        return None if parts[0] is None else _add_up(parts)
 
     async def generate(self, request: GenerationRequest, *, on_draft: DraftObserver | None = None) -> Generation:
         """Write one turn; see `agentflow.backend.base.Backend`. `on_draft` is called in the event loop."""

@@ -107,6 +107,7 @@ async def test_a_dead_process_fails_its_turns_and_is_replaced(backend: Replicate
         os.kill(first, signal.SIGKILL)
         assert await _pid(backend, "b", "more") == second
     assert errors == ["the process of replica 0 ended with exit status -9"]
+    assert backend.statistics() == Statistics(num_asked=2)  # of the other one
     assert await _pid(backend, "a", "more") not in (first, second)
     with pytest.raises(BackendError, match="exit status -9"):
         await backend.generate(_ask("die"))
@@ -137,6 +138,8 @@ async def test_a_closed_one_takes_nothing() -> None:
     assert messages == ["replica 1 is closed"]
     with pytest.raises(BackendError, match="the model is closed"):
         await backend.generate(_ask("a"))
+    with pytest.raises(BackendError, match="no replica of echo is running"):
+        backend.statistics()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     backend.close()
