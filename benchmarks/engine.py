@@ -16,7 +16,7 @@ The same weights, prompts, machine and run for all of:
 Every agent asks for the first turn of a task of the suite `assistant`: a tool call of one of the tools it has. There
 are as many sets of tools as kinds of tasks, as in a fleet of agents, so beginnings of prompts repeat and are reused by
 all modes but transformers'; with ``--fresh`` the tools are shuffled for every request, so that little can be reused. No
-tool runs. Agents share one loaded model; each asks for its next turn when it has its last one, at least sixteen in a
+tool runs. Agents share one loaded model; each asks for its next turn when it has its last one, at least eight in a
 run, so that its beginning and end, when not all are at work, count little; no request comes twice. Modes are run in
 turns, once each and then again; numbers are medians over these rounds, and ratios are taken within each round first;
 one warm-up round before is not counted. What takes one request at a time is measured for one agent, and replicas, which
@@ -75,7 +75,7 @@ MODES = (
 )  # fmt: skip
 ONE_AGENT_MODES = ("generate", "generate+mask", "left-to-right-1")
 MIN_AGENTS_OF_REPLICAS = 8
-_TURNS_PER_AGENT = 16
+_TURNS_PER_AGENT, _MAX_TURNS = 16, 256
 PREFIX_LENGTH = 1000
 
 
@@ -208,7 +208,7 @@ def make_case(
     loaded: dict[str, Backend],
 ) -> Case:
     """Prepare one mode at one number of agents; all modes get the same requests."""
-    num_turns = max(options.turns, _TURNS_PER_AGENT * num_agents)
+    num_turns = min(max(options.turns, _TURNS_PER_AGENT * num_agents), _MAX_TURNS)
     suites = [make_suite(num_turns, seed=100 * num_agents + i) for i in range(options.repeats + 1)]
     make = partial(first_turn, is_constrained=mode not in ("unconstrained", "generate"), is_fresh=options.fresh)
     return Case(
@@ -437,7 +437,7 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument("--agents", default="1,2,4,8,16,32")
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--turns", type=int, default=32, help="turns a run, or more: sixteen an agent")
+    parser.add_argument("--turns", type=int, default=32, help="turns a run, or more: sixteen an agent, 256 at most")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
     parser.add_argument("--replicas", type=int, default=os.cpu_count() or 1, help="processes of the modes with several")
     parser.add_argument("--dtype", help="float32 or bfloat16; see `load_model`")
