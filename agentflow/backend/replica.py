@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from itertools import count
 from queue import SimpleQueue
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import Any
 
 import anyio
@@ -61,10 +61,10 @@ class Replica:
         self._is_closed = False
         self._ready: Future[str] = Future()
         self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
-        self._is_over = Event()
-        for work in (self._write, self._read):
-            Thread(target=work, name=f"agentflow-{title}", daemon=True).start()
         self._outbox.put(start)
+        self._reader = Thread(target=self._read, name=f"agentflow-{title}", daemon=True)
+        self._reader.start()
+        Thread(target=self._write, name=f"agentflow-{title}", daemon=True).start()
 
     @property
     def is_running(self) -> bool:
@@ -144,7 +144,7 @@ class Replica:
             self._process.wait(timeout=_END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-        self._is_over.wait(timeout=_END_TIMEOUT_S)
+        self._reader.join(timeout=_END_TIMEOUT_S)
 
     def _ask(self, make: Callable[[int], Any], hear: Callable[[Any], None]) -> int:
         number = next(self._numbers)
@@ -211,7 +211,6 @@ class Replica:
         if not self._ready.done():
             self._ready.set_exception(self._make_error(status))
         self._outbox.put(None)
-        self._is_over.set()
 
     def _make_error(self, status: int) -> BackendError:
         if self._is_closed:

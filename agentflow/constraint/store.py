@@ -58,7 +58,7 @@ class Store:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Keep a value, if it is not too large."""
-        arrays = list({id(array): array for array in _list_arrays(value)}.values())
+        arrays = _distinct_arrays(value)
         with self._lock:
             if key in self._values:
                 self._forget(key)
@@ -74,7 +74,7 @@ class Store:
 
         It stays, however large it has become, until others need its room.
         """
-        arrays = list({id(array): array for array in _list_arrays(value)}.values())
+        arrays = _distinct_arrays(value)
         with self._lock:
             key = self._keys.get(id(value))
             if key is None:
@@ -111,6 +111,11 @@ class Store:
         if num:
             self._num_holders[id(array)] = num
         return 0 if num else array.nbytes
+
+
+def _distinct_arrays(value: Any) -> list[npt.NDArray[Any]]:
+    """List the arrays in a value, each once."""
+    return list({id(array): array for array in _list_arrays(value)}.values())
 
 
 def _list_arrays(value: Any) -> Iterator[npt.NDArray[Any]]:

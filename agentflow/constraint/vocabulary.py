@@ -102,8 +102,9 @@ class Vocabulary:
         self._pairs: PairTable | None = None
         self._is_pairs_tried = False
         self.fragments = Store(_MAX_CACHED_BYTES)
-        self.passing_fragments = Store(_MAX_PASSING_BYTES)  # of texts, which do not come again when they went on
         """Token tables of slots, shared by all constraints; see `agentflow.constraint.index`."""
+        self.passing_fragments = Store(_MAX_PASSING_BYTES)
+        """The same of texts, which do not come again when they went on."""
 
     def __len__(self) -> int:
         """Give the number of token ids."""
