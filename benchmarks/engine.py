@@ -57,7 +57,8 @@ from agentflow.backend.diffusion.backend import DiffusionBackend
 from agentflow.backend.diffusion.denoiser import Denoiser
 from agentflow.backend.diffusion.engine import EngineStatistics
 from agentflow.backend.diffusion.loader import Checkpoint, load_checkpoint
-from agentflow.backend.diffusion.packed import Outcome, PackedDenoiser, Segment
+from agentflow.backend.diffusion.packed import PackedDenoiser
+from agentflow.backend.diffusion.segment import Outcome, Segment
 from agentflow.backend.replicas import ReplicatedBackend
 from agentflow.bench.harness import INSTRUCTIONS
 from agentflow.bench.machine import this_machine

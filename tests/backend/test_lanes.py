@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from agentflow.backend.diffusion.lanes import Lanes, one_thread
-from agentflow.backend.diffusion.packed import PackedDenoiser, Segment, predict
+from agentflow.backend.diffusion.packed import PackedDenoiser, predict
+from agentflow.backend.diffusion.segment import Segment
 from agentflow.backend.diffusion.untrained import build_config, build_model
 
 

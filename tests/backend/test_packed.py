@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from agentflow.backend.diffusion.denoiser import Denoiser
-from agentflow.backend.diffusion.packed import PackedDenoiser, Segment
+from agentflow.backend.diffusion.packed import PackedDenoiser
+from agentflow.backend.diffusion.segment import Segment
 from agentflow.backend.diffusion.untrained import build_config, build_model
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -61,8 +62,12 @@ def test_canvases_equal_those_of_transformers(model, own, lengths, has_signal):
     assert expected.std() > 0.1
 
 
-def test_one_pass_does_what_many_do(model, own):
-    """A request that reads, one that reads and denoises and one that denoises share a pass and get what is theirs."""
+@pytest.mark.parametrize("num_unwanted", [(0, 0), (8, 4), (9, 5), (3, 5), (9, 0)], ids=str)
+def test_one_pass_does_what_many_do(model, own, num_unwanted):
+    """A request that reads, one that reads and denoises and one that denoises share a pass and get what is theirs.
+
+    The last layer leaves out what nobody wants, also where that is all of a request; the keys are left all the same.
+    """
     stock = Denoiser(model)
     canvas = torch.randint(96, (16,), generator=torch.Generator().manual_seed(3))
     contexts = [own.open_context() for _ in range(3)]
@@ -71,8 +76,8 @@ def test_one_pass_does_what_many_do(model, own):
 
     outcomes = own.run(
         [
-            Segment(contexts[0], tokens(9, 7)),
-            Segment(contexts[1], tokens(5, 8), canvas),
+            Segment(contexts[0], tokens(9, 7), num_unwanted=num_unwanted[0]),
+            Segment(contexts[1], tokens(5, 8), canvas, num_unwanted=num_unwanted[1]),
             Segment(contexts[2], (), canvas),
         ]
     )
@@ -81,12 +86,26 @@ def test_one_pass_does_what_many_do(model, own):
         context = stock.open_context()
         stock.read_inplace(context, tokens(20 + i, i))
         if new:
-            torch.testing.assert_close(outcomes[i].read[None], stock.read_inplace(context, new), **CLOSE)
+            expected = stock.read_inplace(context, new)[:, num_unwanted[i] :]
+            torch.testing.assert_close(outcomes[i].read[None], expected, **CLOSE)
         if i:
             expected = stock.denoise(canvas[None], torch.zeros(1, 16, 32), stock.stack([context]))
             torch.testing.assert_close(own.logits(outcomes[i].canvas)[None], expected, **CLOSE)
     assert outcomes[0].canvas is None
     assert [context.num_tokens for context in contexts] == [29, 26, 22]
+    for i, new in enumerate((tokens(9, 7), tokens(5, 8), [])):
+        alone = own.open_context()
+        own.read_inplace(alone, tokens(20 + i, i) + new)
+        torch.testing.assert_close(own.read_inplace(contexts[i], [50]), own.read_inplace(alone, [50]), **CLOSE)
+
+
+def test_a_pass_may_want_nothing(own):
+    """A piece of a long prompt leaves its keys, and no hidden states."""
+    context, alone = own.open_context(), own.open_context()
+    outcome = own.run([Segment(context, tokens(30), num_unwanted=30)])[0]
+    assert outcome.read.shape == (0, 32)
+    own.read_inplace(alone, tokens(30))
+    torch.testing.assert_close(own.read_inplace(context, [50]), own.read_inplace(alone, [50]), **CLOSE)
 
 
 def test_forks_and_crops_never_write_into_each_other(own):

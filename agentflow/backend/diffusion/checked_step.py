@@ -15,8 +15,9 @@ from torch import Tensor
 
 from agentflow.backend.diffusion.canvas import CanvasView, Row, Writer
 from agentflow.backend.diffusion.denoiser import Denoiser
-from agentflow.backend.diffusion.packed import Prediction, Segment, predict
+from agentflow.backend.diffusion.packed import predict
 from agentflow.backend.diffusion.prefix import PrefixCache
+from agentflow.backend.diffusion.segment import Prediction, Segment
 from agentflow.errors import AgentflowError
 
 

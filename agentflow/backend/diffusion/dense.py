@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from agentflow.backend.diffusion.denoiser import Context, ContextBatch, Denoiser, LayerKeys, Rotary
 from agentflow.backend.diffusion.lanes import MAX_WEIGHTS
-from agentflow.backend.diffusion.matrix import Matrix
+from agentflow.backend.diffusion.matrix import GatedMatrix, Matrix
 
 if TYPE_CHECKING:
     from transformers import DiffusionGemmaForBlockDiffusion
@@ -48,7 +48,7 @@ class DenseLayer(NamedTuple):
 
     projection: Matrix
     output: Matrix
-    gate_up: Matrix
+    gate_up: GatedMatrix
     down: Matrix
     attention_norm: Tensor
     inner_norm: Tensor
@@ -77,10 +77,13 @@ class DenseDenoiser(Denoiser):
         def arrange(weight: Tensor) -> Matrix:
             return Matrix(weight.detach().to(product_dtype), is_twofold=self._is_small)
 
-        self._layers = [_gather_layer(layer, arrange) for layer in self._decoder.layers]
+        def arrange_gated(weight: Tensor) -> GatedMatrix:
+            return GatedMatrix(weight.detach().to(product_dtype), is_twofold=self._is_small)
+
+        self._layers = [_gather_layer(layer, arrange, arrange_gated) for layer in self._decoder.layers]
         block = self._decoder.self_conditioning
         gate_up = torch.cat([block.gate_proj.weight, block.up_proj.weight])  # (2F, H)
-        self._conditioning_gate_up = arrange(gate_up * block.pre_norm.weight)  # (2F, H)
+        self._conditioning_gate_up = arrange_gated(gate_up * block.pre_norm.weight)  # (2F, H)
         self._conditioning_down = arrange(block.down_proj.weight)  # (H, F)
         self._head = arrange(model.lm_head.weight)  # (V, H)
 
@@ -151,7 +154,7 @@ class DenseDenoiser(Denoiser):
         return tables
 
     def _condition(self, embedded: Tensor, signals: Tensor) -> Tensor:
-        added = _gated(self._normalize(signals), self._conditioning_gate_up, self._conditioning_down)
+        added = self._conditioning_down.multiply(self._conditioning_gate_up.multiply(self._normalize(signals)))
         return self._normalize(embedded + added)
 
     def _attend(self, hidden: Tensor, layer: DenseLayer, rotary: Rotary, reach: _Reach) -> Tensor:
@@ -176,7 +179,8 @@ class DenseDenoiser(Denoiser):
         return torch.addcmul(hidden, self._normalize(mixed), layer.attention_norm)  # (B, L, H)
 
     def _transform(self, hidden: Tensor, layer: DenseLayer) -> Tensor:
-        inner = self._normalize(_gated(self._normalize(hidden), layer.gate_up, layer.down))  # (B, L, H)
+        inner = layer.down.multiply(layer.gate_up.multiply(self._normalize(hidden)))  # (B, L, H)
+        inner = self._normalize(inner)
         inner = self._normalize(inner * layer.inner_norm)  # (B, L, H)
         return torch.addcmul(hidden, inner, layer.outer_norm).mul_(layer.scalar)  # (B, L, H)
 
@@ -215,7 +219,9 @@ def _causal_mask(num_past: int, num_new: int, window: int | None, *, device: tor
     return is_seen if window is None else is_seen & (key > query - window)  # (T_new, T)
 
 
-def _gather_layer(layer: Any, arrange: Callable[[Tensor], Matrix]) -> DenseLayer:
+def _gather_layer(
+    layer: Any, arrange: Callable[[Tensor], Matrix], arrange_gated: Callable[[Tensor], GatedMatrix]
+) -> DenseLayer:
     attention, block = layer.self_attn, layer.mlp
     projections = [attention.q_proj.weight, attention.k_proj.weight]
     if attention.v_proj is not None:  # otherwise the values are the keys before norm and rotation
@@ -227,7 +233,7 @@ def _gather_layer(layer: Any, arrange: Callable[[Tensor], Matrix]) -> DenseLayer
     return DenseLayer(
         projection=arrange(torch.cat(projections) * layer.input_layernorm.weight),
         output=arrange(attention.o_proj.weight),
-        gate_up=arrange(gate_up * layer.pre_feedforward_layernorm.weight),
+        gate_up=arrange_gated(gate_up * layer.pre_feedforward_layernorm.weight),
         down=arrange(block.down_proj.weight),
         attention_norm=layer.post_attention_layernorm.weight.detach(),
         inner_norm=layer.post_feedforward_layernorm_1.weight.detach(),
@@ -237,11 +243,6 @@ def _gather_layer(layer: Any, arrange: Callable[[Tensor], Matrix]) -> DenseLayer
         num_keys=num_keys,
         head_size=attention.head_dim,
     )
-
-
-def _gated(hidden: Tensor, gate_up: Matrix, down: Matrix) -> Tensor:
-    gate, up = gate_up.multiply(hidden).chunk(2, dim=-1)  # (B, L, F) each
-    return down.multiply(functional.gelu(gate, approximate="tanh") * up)  # (B, L, H)
 
 
 def _rotate(heads: Tensor, rotary: Rotary) -> Tensor:

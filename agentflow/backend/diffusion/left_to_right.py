@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from agentflow.backend.diffusion.denoiser import Context
-from agentflow.backend.diffusion.packed import Prediction, Segment
+from agentflow.backend.diffusion.segment import Prediction, Segment
 from agentflow.backend.masks import TokenMask
 
 

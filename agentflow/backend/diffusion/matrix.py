@@ -47,15 +47,52 @@ class Matrix:
 
     def __init__(self, weight: Tensor, *, is_twofold: bool) -> None:
         self._plain = weight
+        self._is_twofold = is_twofold
         self._blocks = _rearrange(weight) if is_twofold and _can_rearrange(weight) else None
 
     def multiply(self, values: Tensor) -> Tensor:
         """Give ``values @ weight.T``, ``(..., I)`` to ``(..., O)``, in the precision of the weights."""
         values = values.to(self._plain.dtype)
-        if self._blocks is None or values.numel() < _MIN_ROWS * values.shape[-1]:
+        if self._blocks is None or _are_few(values):
             return functional.linear(values, self._plain)
         multiplied: Tensor = _ONEDNN._linear_pointwise(values, self._blocks, None, "none", [], "")  # noqa: SLF001
         return multiplied
+
+    def part(self, outputs: slice) -> Matrix:
+        """Give the weights of some of the outputs alone."""
+        return Matrix(self._plain[outputs], is_twofold=self._is_twofold)
+
+
+class GatedMatrix:
+    """The weights of a gate and of what it lets through; see `Matrix`.
+
+    oneDNN applies the activation and the gate to each block of a product while it is at hand: 320 rows of a small
+    network took 1.27 instead of 1.45 ms.
+
+    Args:
+        weight: The gate, then the rest, ``(2 * O, I)``.
+        is_twofold: As for `Matrix`.
+    """
+
+    def __init__(self, weight: Tensor, *, is_twofold: bool) -> None:
+        self._plain = weight
+        self._blocks: list[Tensor] = []
+        if is_twofold and _can_rearrange(weight):
+            self._blocks = [_rearrange(half) for half in weight.chunk(2)]
+
+    def multiply(self, values: Tensor) -> Tensor:
+        """Give ``gelu(values @ gate.T) * (values @ rest.T)``, ``(..., I)`` to ``(..., O)``; GELU by tanh."""
+        values = values.to(self._plain.dtype)
+        if not self._blocks or _are_few(values):
+            gate, rest = functional.linear(values, self._plain).chunk(2, dim=-1)  # (..., O) each
+            return functional.gelu(gate, approximate="tanh") * rest
+        gate = _ONEDNN._linear_pointwise(values, self._blocks[0], None, "gelu", [], "tanh")  # noqa: SLF001
+        gated: Tensor = _ONEDNN._linear_pointwise.binary(values, gate, self._blocks[1], None, "mul")  # noqa: SLF001
+        return gated
+
+
+def _are_few(values: Tensor) -> bool:
+    return values.numel() < _MIN_ROWS * values.shape[-1]
 
 
 def _can_rearrange(weight: Tensor) -> bool:

@@ -12,15 +12,15 @@ and values are ready, layer by layer, when the canvas asks for them. What a requ
 neighbours, up to the rounding of products. Where the CPU has several cores, `predict` shares the requests out among
 them (`lanes`). Only for networks that `DenseDenoiser` can run.
 
-Shapes: ``N`` tokens of a pass, ``T`` context length, ``L`` canvas length, ``H`` hidden size, ``Q`` query heads, ``K``
-key heads, ``D`` head size, ``V`` vocabulary.
+Shapes: ``N`` tokens of a pass, ``M`` of them wanted at its end, ``T`` context length, ``L`` canvas length, ``H`` hidden
+size, ``Q`` query heads, ``K`` key heads, ``D`` head size, ``V`` vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
@@ -30,59 +30,12 @@ from agentflow.backend.diffusion.denoiser import Context, Denoiser, Rotary
 from agentflow.backend.diffusion.dense import DenseDenoiser
 from agentflow.backend.diffusion.key_store import KeyStore, PackedContext
 from agentflow.backend.diffusion.lanes import Lanes
+from agentflow.backend.diffusion.layout import Layout, Layouter, Place, Query
 from agentflow.backend.diffusion.matrix import round_rows
+from agentflow.backend.diffusion.segment import Outcome, Prediction, Segment
 
 if TYPE_CHECKING:
     from transformers import DiffusionGemmaForBlockDiffusion
-
-
-class Segment(NamedTuple):
-    """What one request wants of a pass: tokens to read, then a canvas that looks at all that was read; either or both.
-
-    Attributes:
-        context: What the request has read; the pass appends `token_ids`.
-        token_ids: Tokens to read; may be empty.
-        canvas: Token ids of an open canvas, ``(L,)`` int64, or ``None``.
-        signal: Its self-conditioning signal, ``(L, H)``; ``None``: zero.
-        num_unwanted: Tokens at the beginning of `token_ids` whose predictions nobody needs.
-        is_ranked: Whether only the order of a position's predictions counts, so that the cap may be left out.
-    """
-
-    context: Context
-    token_ids: Sequence[int] = ()
-    canvas: Tensor | None = None
-    signal: Tensor | None = None
-    num_unwanted: int = 0
-    is_ranked: bool = False
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that go through the network."""
-        return len(self.token_ids) + (0 if self.canvas is None else len(self.canvas))
-
-
-class Prediction(NamedTuple):
-    """What a pass tells one request, logits in float32, or what the cap makes logits of (`Segment.is_ranked`).
-
-    Attributes:
-        read: After each token that was read, but for those that nobody needs, ``(T_new - num_unwanted, V)``.
-        canvas: At each position of the canvas, ``(L, V)``; ``None`` without one.
-    """
-
-    read: Tensor
-    canvas: Tensor | None
-
-
-class Outcome(NamedTuple):
-    """What a pass gives one request: final hidden states, the input of `Denoiser.logits`.
-
-    Attributes:
-        read: Of the tokens that were read, ``(T_new, H)``.
-        canvas: Of the canvas, ``(L, H)``; ``None`` without one.
-    """
-
-    read: Tensor
-    canvas: Tensor | None
 
 
 @torch.inference_mode()
@@ -113,8 +66,8 @@ def predict(denoiser: Denoiser, segments: Sequence[Segment]) -> list[Prediction]
 def _predict_share(denoiser: PackedDenoiser, segments: Sequence[Segment]) -> list[Prediction]:
     outcomes = denoiser.run(segments)
     parts = []
-    for segment, outcome in zip(segments, outcomes, strict=True):
-        parts.append(outcome.read[segment.num_unwanted :])
+    for outcome in outcomes:
+        parts.append(outcome.read)
         if outcome.canvas is not None:
             parts.append(outcome.canvas)
     hidden = denoiser.fill_up(torch.cat(parts))  # (N, H)
@@ -145,24 +98,6 @@ def _predict_in_turn(denoiser: Denoiser, segments: Sequence[Segment]) -> list[Pr
     ]
 
 
-class _Query(NamedTuple):
-    """One call of attention: positions of the packed row, and what they may look at.
-
-    Attributes:
-        tokens: Where they stand in the packed row.
-        keys: The layers of their request, ``(2, K, room, D)`` each.
-        first: Position of the first of them in the context.
-        masks: By kind of layer, ``(T_new, T)``, bool or added to scores; ``None``: all up to the last of them.
-        is_causal: Whether they look only at their own and earlier positions where there is no mask.
-    """
-
-    tokens: slice
-    keys: list[Tensor]
-    first: int
-    masks: dict[str, Tensor | None]
-    is_causal: bool
-
-
 PackedBatch: TypeAlias = list[Context]
 """What `PackedDenoiser.stack` gives: nothing needs stacking."""
 
@@ -174,7 +109,16 @@ class PackedDenoiser(DenseDenoiser):
         super().__init__(model, product_dtype=product_dtype)
         self.lanes = Lanes() if self._is_small else None
         self._angle_tables = {kind: self._make_table(kind) for kind in set(self._layer_types)}
-        self._places = torch.arange(self.context_length, device=self.device)  # (T,)
+        self._layouter = Layouter(
+            kinds=self._angle_tables,
+            window=self._window,
+            context_length=self.context_length,
+            dtype=self.dtype,
+            device=self.device,
+        )
+        num_outputs = (self._layers[-1].head_norm.shape[0] - self._layers[-1].num_keys) * self._layers[-1].head_size
+        self._last_query = self._layers[-1].projection.part(slice(None, num_outputs))  # (Q * D, H)
+        self._last_keys = self._layers[-1].projection.part(slice(num_outputs, None))  # (K * D or 2K * D, H)
 
     def _make_table(self, kind: str) -> Rotary:
         """Cosine and signed sine of every position, ``(context_length, 1, D)``; see `DenseDenoiser._angles`."""
@@ -214,25 +158,17 @@ class PackedDenoiser(DenseDenoiser):
         Args:
             segments: At most one per context.
         """
-        queries, positions = self._lay_out(segments)
-        num_tokens = len(positions)
-        positions = self.fill_up(positions)  # (N,)
+        layout = self._layouter.lay_out(segments)
+        positions = self.fill_up(layout.positions)  # (N,)
         angles = {kind: (c[positions], s[positions]) for kind, (c, s) in self._angle_tables.items()}  # (N, 1, D)
         hidden = self.fill_up(self._embed(segments))  # (N, H)
         for i, layer in enumerate(self._layers):
-            kind = self._layer_types[i]
-            hidden = self._transform(self._attend_packed(hidden, i, angles[kind], queries), layer)  # (N, H)
-        hidden = self._normalize(hidden) * self._decoder.norm.weight  # (N, H)
-        num_read = sum(len(segment.token_ids) for segment in segments)
-        lengths = [len(segment.canvas) for segment in segments if segment.canvas is not None]
-        canvases = iter(torch.split(hidden[num_read:num_tokens], lengths))
-        reads = torch.split(hidden[:num_read], [len(segment.token_ids) for segment in segments])
+            mixed = self._attend_packed(hidden, i, angles[self._layer_types[i]], layout)
+            hidden = self._transform(mixed, layer)  # (N, H), at last (M, H)
+        hidden = self._normalize(hidden) * self._decoder.norm.weight  # (M, H)
         for segment in segments:
             segment.context.num_tokens += len(segment.token_ids)
-        return [
-            Outcome(read, None if segment.canvas is None else next(canvases))
-            for segment, read in zip(segments, reads, strict=True)
-        ]
+        return _divide(hidden, segments)
 
     def fill_up(self, rows: Tensor) -> Tensor:
         """Append zeros to ``(N, ...)`` up to a number of rows that recurs; see `matrix.round_rows`."""
@@ -259,88 +195,77 @@ class PackedDenoiser(DenseDenoiser):
             noisy = self._normalize(noisy)
         return torch.cat([embedded[: len(read)], noisy])  # (N, H)
 
-    def _lay_out(self, segments: Sequence[Segment]) -> tuple[list[_Query], Tensor]:
-        """Where everything stands: the calls of attention, and the position of every token, ``(N,)``."""
-        reads: list[_Query] = []
-        canvases: list[_Query] = []
-        positions: list[int] = []
-        stores = []
-        for segment in segments:
-            first, num_new = segment.context.num_tokens, len(segment.token_ids)
-            length = 0 if segment.canvas is None else len(segment.canvas)
-            assert isinstance(segment.context, PackedContext)  # noqa: S101 - contexts come from `open_context`
-            stores.append(segment.context.writable(num_new + length))
-            if num_new:
-                start = len(positions)
-                positions += range(first, first + num_new)
-                masks = self._read_masks(first, num_new)
-                place = slice(start, len(positions))
-                reads.append(_Query(place, stores[-1], first, masks, is_causal=first == 0 and num_new > 1))
-        for segment, store in zip(segments, stores, strict=True):
-            if segment.canvas is not None:
-                first, start = segment.context.num_tokens + len(segment.token_ids), len(positions)
-                positions += range(first, first + len(segment.canvas))
-                masks = {kind: self._canvas_mask(first, len(segment.canvas), kind) for kind in self._angle_tables}
-                canvases.append(_Query(slice(start, len(positions)), store, first, masks, is_causal=False))
-        return reads + canvases, torch.tensor(positions, device=self.device)
-
-    def _window_of(self, kind: str, num_tokens: int) -> int | None:
-        """How far back a layer looks, where that is less than so many tokens."""
-        return self._window if kind == "sliding_attention" and num_tokens > self._window else None
-
-    def _read_masks(self, first: int, num_new: int) -> dict[str, Tensor | None]:
-        """By kind of layer, what is added to the scores of new tokens, ``(T_new, T)``; kinds alike share theirs."""
-        windows = {kind: self._window_of(kind, first + num_new) for kind in self._angle_tables}
-        masks = {window: self._read_mask(first, num_new, window) for window in set(windows.values())}
-        return {kind: masks[window] for kind, window in windows.items()}
-
-    def _read_mask(self, first: int, num_new: int, window: int | None) -> Tensor | None:
-        """See `_read_masks`; ``None`` where new tokens see everything, or plainly what is before them."""
-        if window is None and (num_new == 1 or first == 0):
-            return None
-        hidden = torch.full((num_new, first + num_new), -torch.inf, dtype=self.dtype, device=self.device)  # (T_new, T)
-        if window is None:
-            return hidden.triu_(first + 1)
-        return hidden.triu(first + 1) + hidden.tril_(first - window)
-
-    def _canvas_mask(self, first: int, length: int, kind: str) -> Tensor | None:
-        """What a canvas sees, ``(L, T)`` bool: all of itself, and of the context what the encoder would keep."""
-        window = self._window_of(kind, first + 1)
-        if window is None:
-            return None
-        return (self._places[: first + length] > first - window).expand(length, -1)  # (L, T)
-
-    def _attend_packed(self, hidden: Tensor, index: int, rotary: Rotary, queries: Sequence[_Query]) -> Tensor:
+    def _attend_packed(self, hidden: Tensor, index: int, rotary: Rotary, layout: Layout) -> Tensor:
         layer = self._layers[index]
+        normal = self._normalize(hidden)  # (N, H)
+        if layout.wanted is not None and index == len(self._layers) - 1:
+            return self._attend_last(hidden, normal, rotary, layout)
         num_rotated = layer.head_norm.shape[0]  # Q + K
-        heads = layer.projection.multiply(self._normalize(hidden))
-        heads = self._normalize(heads.view(len(hidden), -1, layer.head_size))  # (N, Q + K or 2K, D)
+        heads = layer.projection.multiply(normal).view(len(hidden), -1, layer.head_size)
+        heads = self._normalize(heads)  # (N, Q + K or 2K, D)
         turned = _rotate(heads[:, :num_rotated] * layer.head_norm, rotary).transpose(0, 1)  # (Q + K, N, D)
-        value = heads[:, -layer.num_keys :].transpose(0, 1)  # (K, N, D)
-        new_keys = torch.stack([turned[-layer.num_keys :], value])  # (2, K, N, D)
-        kind = self._layer_types[index]
-        looks = [_look(turned[: -layer.num_keys], new_keys, query, index, query.masks[kind]) for query in queries]
+        _write(layout.places, index, turned[-layer.num_keys :], heads[:, -layer.num_keys :].transpose(0, 1))
+        return self._look(hidden, turned[: -layer.num_keys], index, layout.queries)  # (N, H)
+
+    def _attend_last(self, hidden: Tensor, normal: Tensor, rotary: Rotary, layout: Layout) -> Tensor:
+        """Attend in the last layer: all leave keys and values, only those that are wanted look at them, ``(M, H)``."""
+        assert layout.wanted is not None  # noqa: S101 - the caller's case
+        layer, wanted = self._layers[-1], self.fill_up(layout.wanted)  # (M,)
+        heads = self._last_keys.multiply(normal).view(len(normal), -1, layer.head_size)
+        heads = self._normalize(heads)  # (N, K or 2K, D)
+        num_queries = layer.head_norm.shape[0] - layer.num_keys  # Q
+        keys = _rotate(heads[:, : layer.num_keys] * layer.head_norm[num_queries:], rotary)  # (N, K, D)
+        _write(layout.places, -1, keys.transpose(0, 1), heads[:, -layer.num_keys :].transpose(0, 1))
+        if not layout.last_queries:
+            return hidden[:0]  # (0, H)
+        asked = self._last_query.multiply(normal[wanted]).view(len(wanted), num_queries, layer.head_size)
+        asked = self._normalize(asked) * layer.head_norm[:num_queries]  # (M, Q, D)
+        asked = _rotate(asked, (rotary[0][wanted], rotary[1][wanted])).transpose(0, 1)  # (Q, M, D)
+        return self._look(hidden[wanted], asked, len(self._layers) - 1, layout.last_queries)
+
+    def _look(self, hidden: Tensor, asked: Tensor, index: int, queries: Sequence[Query]) -> Tensor:
+        """Let rows look at their contexts and add what they find, ``(N, H)``; ``asked`` is ``(Q, N, D)``."""
+        kind, layer = self._layer_types[index], self._layers[index]
+        looks = [_find(asked, query, index, query.masks[kind]) for query in queries]  # (T_new, Q, D) each
         num_blank = len(hidden) - sum(map(len, looks))
         looks += [hidden.new_zeros(num_blank, *looks[0].shape[1:])] * (num_blank > 0)
         mixed = layer.output.multiply(torch.cat(looks).flatten(1))  # (N, H)
         return torch.addcmul(hidden, self._normalize(mixed), layer.attention_norm)  # (N, H)
 
 
-def _look(queries: Tensor, new_keys: Tensor, query: _Query, index: int, mask: Tensor | None) -> Tensor:
-    """Write the keys and values of a query's tokens into its store and attend, ``(T_new, Q, D)``."""
-    tokens, end = query.tokens, query.first + query.tokens.stop - query.tokens.start
+def _write(places: Sequence[Place], index: int, keys: Tensor, values: Tensor) -> None:
+    """Write new keys and values, ``(K, N, D)`` each, into the stores of their requests."""
+    both = torch.stack([keys, values])  # (2, K, N, D)
+    for place in places:
+        place.keys[index][:, :, place.first : place.end] = both[:, :, place.tokens]
+
+
+def _find(asked: Tensor, query: Query, index: int, mask: Tensor | None) -> Tensor:
+    """Attend, ``(T_new, Q, D)``."""
     store = query.keys[index]
-    store[:, :, query.first : end] = new_keys[:, :, tokens]
     mixed = functional.scaled_dot_product_attention(
-        queries[None, :, tokens],
-        store[None, 0, :, :end],
-        store[None, 1, :, :end],
+        asked[None, :, query.rows],
+        store[None, 0, :, : query.end],
+        store[None, 1, :, : query.end],
         attn_mask=mask,
         is_causal=query.is_causal and mask is None,
         scale=1.0,
-        enable_gqa=store.shape[1] < len(queries),
+        enable_gqa=store.shape[1] < len(asked),
     )  # (1, Q, T_new, D)
     return mixed[0].transpose(0, 1)  # (T_new, Q, D)
+
+
+def _divide(hidden: Tensor, segments: Sequence[Segment]) -> list[Outcome]:
+    """Give each request its hidden states out of ``(M, H)``; canvases stand behind all that was read."""
+    num_read = [len(segment.token_ids) - segment.num_unwanted for segment in segments]
+    lengths = [0 if segment.canvas is None else len(segment.canvas) for segment in segments]
+    num_blank = len(hidden) - sum(num_read) - sum(lengths)
+    reads_and_canvases = torch.split(hidden, [*num_read, *lengths, num_blank])
+    reads, canvases = reads_and_canvases[: len(segments)], reads_and_canvases[len(segments) : -1]
+    return [
+        Outcome(read, None if segment.canvas is None else canvas)
+        for segment, read, canvas in zip(segments, reads, canvases, strict=True)
+    ]
 
 
 def _rotate(heads: Tensor, rotary: Rotary) -> Tensor:
