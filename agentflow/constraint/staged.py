@@ -26,12 +26,15 @@ import torch
 from agentflow.constraint.automaton import BoolArray
 from agentflow.constraint.compiled import Constraint, check_budget
 from agentflow.constraint.grammar import CALL_START
-from agentflow.constraint.greedy import decode_greedily
+from agentflow.constraint.greedy import Favourites, decode_greedily
 
 _STRIDE = 1 << 32
 _MAX_NAME_STATES = 10_000
 _MARGIN = 64
 _Named: TypeAlias = dict[int, tuple[str, tuple[int, ...]]]
+
+Favour: TypeAlias = Callable[[int, Sequence[int]], Favourites]
+"""Gives favourites of positions; see `StagedConstraint.decode`."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +200,17 @@ class StagedConstraint:
         *,
         num_tokens_left: int,
         reference: Sequence[int] | None = None,
+        favour: Favour | None = None,
     ) -> tuple[list[int], int]:
         """See `decode_greedily`, of which this is the whole.
+
+        Args:
+            logits: As there.
+            state: As there.
+            num_tokens_left: As there.
+            reference: As there.
+            favour: Gives the favourites of the positions from some on, where the arguments of a call begin or go on,
+                given that position and the tokens before it.
 
         Raises:
             SchemaError: The arguments of the tool that was chosen cannot be compiled, or do not fit the budget.
@@ -211,7 +223,9 @@ class StagedConstraint:
             if state == self.start_state:
                 found, state = self._begin(logits[at], num_left)
             else:
-                found, state = self._decode_stage(logits[at:], self._settle(state, num_left), num_left, wanted)
+                state = self._settle(state, num_left)
+                favourites = favour(at, tokens) if favour is not None and self._is_call(state) else None
+                found, state = self._decode_stage(logits[at:], state, num_left, wanted, favourites)
             tokens += found
             if not found or (wanted is not None and found != list(wanted[: len(found)])):
                 break
@@ -230,15 +244,31 @@ class StagedConstraint:
         return [call], self._scout.first
 
     def _decode_stage(
-        self, logits: torch.Tensor, state: int, num_left: int, wanted: Sequence[int] | None
+        self,
+        logits: torch.Tensor,
+        state: int,
+        num_left: int,
+        wanted: Sequence[int] | None,
+        favourites: Favourites | None,
     ) -> tuple[list[int], int]:
         """Decode until the stage of a state ends."""
         number, inner = divmod(state, _STRIDE)
         stage = self._stages[number]
         found, end = decode_greedily(
-            logits, stage.constraint, inner, num_tokens_left=num_left, reference=wanted, stops=stage.stops
+            logits,
+            stage.constraint,
+            inner,
+            num_tokens_left=num_left,
+            reference=wanted,
+            stops=stage.stops,
+            favourites=favourites,
         )
         return found, number * _STRIDE + end
+
+    def _is_call(self, state: int) -> bool:
+        """Whether a state lies in the arguments of a call that is compiled by itself."""
+        number = state // _STRIDE
+        return number > 0 and self._stages[number].stops is not None
 
     # ------------------------------------------------------------ stages
 

@@ -56,6 +56,21 @@ def test_it_stops_behind_the_first_difference(constraint):
     assert decode_greedily(logits, constraint, start, num_tokens_left=30, reference=tokens)[0] == tokens
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_favourites_are_taken_where_they_are_allowed(constraint, seed):
+    """Whatever its score, an allowed favourite comes; one that is not allowed changes nothing."""
+    logits = torch.randn(30, len(constraint.vocabulary), generator=torch.Generator().manual_seed(seed))
+    favourites = np.random.default_rng(seed).integers(-1, len(constraint.vocabulary), 30)
+
+    tokens, _ = decode_greedily(logits, constraint, constraint.start_state, num_tokens_left=40, favourites=favourites)
+
+    lifted = logits.clone()
+    for i, favourite in enumerate(favourites):
+        if favourite >= 0:
+            lifted[i, favourite] = 1e9
+    assert tokens == by_masks(lifted, constraint, constraint.start_state, 40)[0]
+
+
 def test_impossible_scores_still_give_an_allowed_token(constraint):
     """Where every allowed token has probability 0, one of them comes nevertheless."""
     logits = torch.full((4, len(constraint.vocabulary)), -np.inf)

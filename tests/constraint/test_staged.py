@@ -1,5 +1,6 @@
 """A turn that is compiled call by call is decoded as if it had been compiled whole."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -116,6 +117,27 @@ def test_checking_a_draft_equals_that_of_the_whole(vocabulary, seed):
         assert found == expected == draft[: changed + 1]
         rest, _ = decode_greedily(scores, whole, after, num_tokens_left=650)
         assert staged.decode(scores, state, num_tokens_left=650)[0] == rest
+
+
+def test_favourites_are_asked_for_where_arguments_begin(vocabulary):
+    """Names are left to the scores; behind each of them the positions and tokens so far are told."""
+    staged, _ = stage(vocabulary)
+    scores = scores_of(vocabulary, 3, call=60.0)
+    told = []
+
+    def favour(at, before):
+        told.append((at, list(before)))
+        return np.full(len(scores) - at, -1)
+
+    tokens, _ = staged.decode(scores, staged.start_state, num_tokens_left=700, favour=favour)
+
+    assert tokens == staged.decode(scores, staged.start_state, num_tokens_left=700)[0]
+    begins = [i for i, token in enumerate(tokens) if token == vocabulary.control_ids["<|tool_call>"]]
+    assert len(told) == len(begins) > 1
+    for (at, before), begin in zip(told, begins, strict=True):
+        assert before == tokens[:at]
+        text = b"".join(vocabulary.token_bytes[token] for token in tokens[begin + 1 : at]).decode()
+        assert text.removeprefix("call:") in {tool.name for tool in TOOLS}
 
 
 def test_a_tight_budget_for_another_call_takes_the_whole(vocabulary):

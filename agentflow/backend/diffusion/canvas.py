@@ -15,9 +15,10 @@ from torch import Generator, Tensor
 
 from agentflow.backend.diffusion.check import DraftCheck
 from agentflow.backend.diffusion.denoiser import Context, Denoiser
-from agentflow.backend.diffusion.packed import PackedDenoiser, Prediction, Segment
+from agentflow.backend.diffusion.packed import PackedDenoiser
 from agentflow.backend.diffusion.prefix import PrefixCache
 from agentflow.backend.diffusion.sampler import SamplerConfig, draw_noise
+from agentflow.backend.diffusion.segment import Prediction, Segment
 from agentflow.constraint import Constraint
 from agentflow.constraint.staged import StagedConstraint
 from agentflow.errors import AgentflowError, BackendError
@@ -196,6 +197,7 @@ class Row:
                 num_tokens_left=self.max_new_tokens,
                 end_ids=self.end_ids,
                 first_draft=self.draft_ids,
+                conversation=self.prompt_ids,
             )
             self.counts.num_canvases += bool(self.draft_ids)
 

@@ -23,15 +23,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from agentflow.backend.diffusion.copying import find_copies
 from agentflow.backend.diffusion.denoiser import Context
 from agentflow.backend.diffusion.key_store import PackedContext
-from agentflow.backend.diffusion.packed import Prediction, Segment
+from agentflow.backend.diffusion.segment import Prediction, Segment
 from agentflow.constraint import Constraint
-from agentflow.constraint.greedy import decode_greedily
+from agentflow.constraint.greedy import Favourites, decode_greedily
 from agentflow.constraint.staged import StagedConstraint
 
 _TRUST = 0.7
@@ -51,6 +53,7 @@ class DraftCheck:
         num_tokens_left: Tokens that the turn may still take.
         end_ids: Tokens that end a turn.
         first_draft: What is checked before any canvas is denoised; empty: nothing.
+        conversation: What stands before the turn: values of drafts are often copied from there (`copying`).
         tokens: Checked tokens of the open canvas.
         canvas: The open canvas as it was before its step, ``(L,)``; ``None`` before the first.
         draft: What is being checked, or was last.
@@ -68,6 +71,7 @@ class DraftCheck:
     num_tokens_left: int
     end_ids: frozenset[int]
     first_draft: list[int] = field(default_factory=list)
+    conversation: Sequence[int] = ()
     tokens: list[int] = field(default_factory=list)
     canvas: Tensor | None = None
     draft: list[int] = field(default_factory=list)
@@ -198,8 +202,12 @@ class DraftCheck:
     ) -> tuple[list[int], int]:
         num_left = self.num_tokens_left
         if isinstance(constraint, StagedConstraint):
-            return constraint.decode(scores, self.state, num_tokens_left=num_left, reference=reference)
+            favour = partial(self._favour, scores) if reference is None and self.conversation else None
+            return constraint.decode(scores, self.state, num_tokens_left=num_left, reference=reference, favour=favour)
         return decode_greedily(scores, constraint, self.state, num_tokens_left=num_left, reference=reference)
+
+    def _favour(self, scores: Tensor, at: int, before: Sequence[int]) -> Favourites:
+        return find_copies(scores[at:], self.conversation, [*self.tokens, *before])
 
 
 def _mix(guesses: Tensor, predictions: Tensor) -> Tensor:

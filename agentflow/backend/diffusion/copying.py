@@ -1,0 +1,109 @@
+"""What a draft probably copies: the spans of the conversation that its beliefs agree with as a whole.
+
+The beliefs of a denoising step hold for each position by itself. Where a value can stand a token earlier or later, the
+best token of every position does not make a value; a span of the conversation that fits nearly as well often does:
+
+    conversation   Work out 371.5 * 22, save the result ...
+    best tokens    371.5     22}}}}}
+    with copies    371.5 *   22
+
+So positions either are free, at no cost, or go through the conversation token by token. A copy gains `_GAIN` at each of
+its positions, loses what its token is believed in less than the best, and pays `_PRICE` where it begins; the best of
+all ways to divide the positions is found with one pass over positions and sources (Viterbi). What comes of it is a
+draft, which the encoder checks: it changes the number of passes and never what is written.
+
+Sources: the conversation as the draft, arXiv 2304.04487 (LLMA); here the beliefs choose where each span goes, as pair
+hidden Markov models align two strings (Durbin et al., Biological Sequence Analysis, 1998, chapter 4).
+
+Shapes: ``L`` positions, ``V`` vocabulary, ``T`` tokens of the conversation.
+"""
+
+# mypy: disable-error-code=untyped-decorator
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numba import njit
+from torch import Tensor
+
+from agentflow.constraint.greedy import Favourites
+
+NUM_SOURCES = 1024
+"""Tokens at the end of the conversation that are looked at: the time grows with them."""
+
+_GAIN, _PRICE, _WORST = 2.0, 5.0, -8.0
+"""In nats; `_WORST` is the most that one position loses. With these the embedded model took 2.35 passes a turn, not
+2.75, for the suite ``assistant``, and 4.98, not 5.14, or as many as before for conversations with held-out values
+or tools. Gains of 1.5 to 3 and prices of 4 to 6 do nearly as well."""
+
+_NUM_KNOWN = 6
+"""Tokens before the first position that tell which copy is under way."""
+
+
+def find_copies(scores: Tensor, source: Sequence[int], known: Sequence[int]) -> Favourites:
+    """Give the token that each position copies from the conversation, ``(L,)``; -1 where it copies none.
+
+    Args:
+        scores: Beliefs of the positions, up to a constant of each, ``(L, V)`` float32 on the CPU.
+        source: Tokens of the conversation; the last `NUM_SOURCES` count.
+        known: Tokens before the first position.
+    """
+    ids = np.asarray(source[-NUM_SOURCES:], np.int64)
+    before = np.asarray(known[-_NUM_KNOWN:], np.int64)
+    copies: Favourites = _align(scores.numpy(), scores.numpy().max(axis=-1), ids, before)
+    return copies
+
+
+@njit(cache=True, nogil=True)
+def _align(scores: Any, best: Any, source: Any, known: Any) -> Any:
+    num_positions, num_sources = len(scores), len(source)
+    copied = _continue_known(source, known)  # best way that ends with a copy of each token of the source
+    free = np.float32(0.0)  # best way that ends with a free position, or not begun
+    came_from = np.empty((num_positions, num_sources), np.int32)  # -1: free, else the source copied before
+    freed_from = np.empty(num_positions, np.int32)
+    following = np.empty_like(copied)
+    for p in range(num_positions):
+        top = _argmax(copied)
+        begin, begin_from = (copied[top], top) if copied[top] > free else (free, -1)
+        freed_from[p] = begin_from
+        for i in range(num_sources):
+            gain = np.float32(max(scores[p, source[i]] - best[p], _WORST) + _GAIN)
+            if i > 0 and copied[i - 1] > begin - _PRICE:
+                following[i], came_from[p, i] = copied[i - 1] + gain, i - 1
+            else:
+                following[i], came_from[p, i] = begin - np.float32(_PRICE) + gain, begin_from
+        copied, following, free = following, copied, begin
+    copies = np.full(num_positions, -1, np.int64)
+    top = _argmax(copied)
+    at = top if copied[top] > free else -1
+    for p in range(num_positions - 1, -1, -1):
+        if at < 0:
+            at = freed_from[p]
+        else:
+            copies[p] = source[at]
+            at = came_from[p, at]
+    return copies
+
+
+@njit(cache=True, nogil=True)
+def _continue_known(source: Any, known: Any) -> Any:
+    """What copies are worth that end where the positions begin, by their last token, ``(T,)``."""
+    worth = np.full(len(source), -np.inf, np.float32)
+    for i in range(len(source)):
+        num_same = 0
+        while num_same < min(len(known), i + 1) and source[i - num_same] == known[len(known) - 1 - num_same]:
+            num_same += 1
+        if num_same > 0:
+            worth[i] = num_same * _GAIN - _PRICE
+    return worth
+
+
+@njit(cache=True, nogil=True)
+def _argmax(values: Any) -> Any:
+    top = 0
+    for i in range(1, len(values)):
+        if values[i] > values[top]:
+            top = i
+    return top
