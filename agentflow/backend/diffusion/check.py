@@ -84,6 +84,7 @@ class DraftCheck:
     _guesses: Tensor | None = None  # (n, V) scores of the positions behind the checked tokens
     _before: Context | None = None  # the context before the check, where it may not be possible to cut it back
     _num_asked: int = 0  # tokens of `unread` in the pass that is under way
+    _num_read_of_draft: int = 0  # tokens of `draft` in the last check
 
     @property
     def compile_time_s(self) -> float:
@@ -126,6 +127,9 @@ class DraftCheck:
     def _ask_about_draft(self) -> Segment:
         self._before = None if isinstance(self.context, PackedContext) else self.context.fork()
         asked = [*self.unread, *self.draft]
+        if self.draft[-1] in self.end_ids and len(asked) > 1:
+            del asked[-1]  # what would come behind the end is not needed
+        self._num_read_of_draft = len(asked) - len(self.unread)
         return Segment(self.context, asked, num_unwanted=max(len(self.unread) - 1, 0), is_ranked=True)
 
     def take(self, prediction: Prediction) -> None:
@@ -153,7 +157,7 @@ class DraftCheck:
 
         Args:
             predictions: Before each token of the draft (unless nothing was unread: then before each but the first) and
-                after the last, ``(T, V)``.
+                after the last (unless that ends the turn), ``(T, V)``.
         """
         self.is_prompt_read = True
         if not self.unread:
@@ -176,7 +180,7 @@ class DraftCheck:
     def _go_back(self, agreed: list[int], chosen: list[int]) -> None:
         """Forget what was read of the draft after `agreed`; sliding layers that dropped keys can only begin again."""
         if self._before is None or self.context.can_crop:
-            self.context.crop_inplace(self.context.num_tokens - len(self.draft) + len(agreed))
+            self.context.crop_inplace(self.context.num_tokens - self._num_read_of_draft + len(agreed))
             self.unread = chosen
         else:
             self.context = self._before
