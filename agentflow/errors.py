@@ -219,6 +219,20 @@ class BackendError(ExternalError):
 
     retryable = True
 
+    @classmethod
+    def of(cls, error: Exception, *, what: str) -> AgentflowError:
+        """Give an error of ours for whatever went wrong: one of ours stays, another becomes the cause of a new one.
+
+        Args:
+            error: What was raised.
+            what: What failed.
+        """
+        if isinstance(error, AgentflowError):
+            return error
+        failure = cls(f"{what} failed: {type(error).__name__}: {error}")
+        failure.__cause__ = error
+        return failure
+
 
 class OverloadedError(BackendError):
     """As many requests wait for the model as may; it did not take this one."""

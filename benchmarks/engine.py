@@ -19,8 +19,9 @@ all modes but transformers'; with ``--fresh`` the tools are shuffled for every r
 tool runs. Agents share one loaded model; each asks for its next turn when it has its last one, at least eight in a
 run, so that its beginning and end, when not all are at work, count little; no request comes twice. Modes are run in
 turns, once each and then again; numbers are medians over these rounds, and ratios are taken within each round first;
-one warm-up round before is not counted. What takes one request at a time is measured for one agent, and replicas, which
-do not help one agent, for 8 and more.
+one warm-up round before is not counted. With our engine it has as many turns as fill the memory of kept contexts, so
+that what is measured is a process that has served for a while. What takes one request at a time is measured for one
+agent, and replicas, which do not help one agent, for 8 and more.
 
 Beside it: how soon the first denoising step behind a prompt of 1,000 tokens starts and is done, with and without
 reuse, and a roofline: the operations of a pass over the rate that one large product reaches on this machine, against
@@ -77,6 +78,8 @@ MODES = (
 ONE_AGENT_MODES = ("generate", "generate+mask", "left-to-right-1")
 MIN_AGENTS_OF_REPLICAS = 8
 _TURNS_PER_AGENT, _MAX_TURNS = 16, 256
+_NUM_WARM = 192
+"""Turns that fill the memory of kept contexts: 256 MiB, 1.8 for each conversation."""
 PREFIX_LENGTH = 1000
 
 
@@ -210,7 +213,9 @@ def make_case(
 ) -> Case:
     """Prepare one mode at one number of agents; all modes get the same requests."""
     num_turns = min(max(options.turns, _TURNS_PER_AGENT * num_agents), _MAX_TURNS)
-    suites = [make_suite(num_turns, seed=100 * num_agents + i) for i in range(options.repeats + 1)]
+    num_warm = num_turns if mode in ONE_AGENT_MODES else max(num_turns, min(_NUM_WARM, options.turns * 6))
+    sizes = [num_warm] + [num_turns] * options.repeats
+    suites = [make_suite(size, seed=100 * num_agents + i) for i, size in enumerate(sizes)]
     make = partial(first_turn, is_constrained=mode not in ("unconstrained", "generate"), is_fresh=options.fresh)
     return Case(
         mode=mode,
@@ -438,7 +443,7 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument("--agents", default="1,2,4,8,16,32")
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--turns", type=int, default=32, help="turns a run, or more: sixteen an agent, 256 at most")
+    parser.add_argument("--turns", type=int, default=64, help="turns a run, or more: sixteen an agent, 256 at most")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
     parser.add_argument("--replicas", type=int, default=os.cpu_count() or 1, help="processes of the modes with several")
     parser.add_argument("--dtype", help="float32 or bfloat16; see `load_model`")

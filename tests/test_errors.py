@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from agentflow import errors
-from agentflow.errors import AgentflowError, LimitExceededError, SchemaBudgetError, TruncatedOutputError
+from agentflow.errors import AgentflowError, BackendError, LimitExceededError, SchemaBudgetError, TruncatedOutputError
 from agentflow.types import Usage, UserMessage
 
 CLASSES = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AgentflowError)]
@@ -36,3 +36,13 @@ def test_what_an_error_was_given_later_goes_along():
     assert found.__notes__ == ["hint: raise max_new_tokens", "in turn 3"]
     assert pickle.loads(pickle.dumps(LimitExceededError("x", limit="turns"))).limit == "turns"  # noqa: S301 - our own
     assert "budget is 3" in str(copy.copy(SchemaBudgetError(num_tokens_needed=5, num_tokens_given=3)))
+
+
+def test_any_error_becomes_one_of_ours():
+    """One of ours stays what it is; another is told, and kept as the cause."""
+    ours, other = SchemaBudgetError(num_tokens_needed=5, num_tokens_given=3), ValueError("no")
+    assert BackendError.of(ours, what="the model") is ours
+    found = BackendError.of(other, what="the model")
+    assert type(found) is BackendError
+    assert str(found) == "the model failed: ValueError: no"
+    assert found.__cause__ is other

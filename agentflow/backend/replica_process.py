@@ -22,7 +22,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from agentflow.backend import frames
 from agentflow.backend.base import Backend
 from agentflow.backend.posting import make_poster
-from agentflow.errors import AgentflowError, BackendError
+from agentflow.errors import BackendError
 
 _END_TIMEOUT_S = 8.0
 
@@ -43,7 +43,7 @@ def main() -> None:
     except EOFError:
         return
     except Exception as error:  # noqa: BLE001 - the parent raises it
-        send(frames.Failed(frames.START, _as_agentflow_error(error)))
+        send(frames.Failed(frames.START, BackendError.of(error, what="the replica")))
         return
     gc.collect()
     gc.freeze()  # else the collector walks all objects of torch again and again, a quarter of a second each time
@@ -107,11 +107,5 @@ async def _write_turn(backend: Backend, asked: frames.Ask, send: Callable[[Any],
         request = frames.load(asked.request)
         generation = await backend.generate(request, on_draft=tell if asked.wants_drafts else None)
     except Exception as error:  # noqa: BLE001 - the parent raises it
-        return frames.Failed(asked.number, _as_agentflow_error(error))
+        return frames.Failed(asked.number, BackendError.of(error, what="the replica"))
     return frames.Wrote(asked.number, generation)
-
-
-def _as_agentflow_error(error: Exception) -> AgentflowError:
-    if isinstance(error, AgentflowError):
-        return error
-    return BackendError(f"the replica failed: {type(error).__name__}: {error}")

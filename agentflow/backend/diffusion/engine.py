@@ -290,7 +290,7 @@ class Engine:
         try:
             ticket.row.begin(self._denoiser, self._prefixes)
         except Exception as error:  # noqa: BLE001 - whatever fails here belongs to this request
-            self._finish(ticket, _as_agentflow_error(error))
+            self._finish(ticket, BackendError.of(error, what="the model"))
             return
         with self._condition:
             self._open.append(ticket)
@@ -344,7 +344,7 @@ class Engine:
                 self._open = [ticket for ticket in self._open if ticket not in tickets]
                 self._batch = None
             for ticket in tickets:
-                self._finish(ticket, _as_agentflow_error(error))
+                self._finish(ticket, BackendError.of(error, what="the model"))
 
     def _hand_out(self) -> None:
         finished = [ticket for ticket in self._open if ticket.row.is_finished]
@@ -371,11 +371,3 @@ def _rank(ticket: Ticket, num_open: Counter[str]) -> tuple[float, ...]:
     """Who goes first has the least."""
     deadline_s = float("inf") if ticket.deadline_s is None else ticket.deadline_s
     return (-ticket.priority, num_open[ticket.agent], deadline_s, ticket.number)
-
-
-def _as_agentflow_error(error: Exception) -> AgentflowError:
-    if isinstance(error, AgentflowError):
-        return error
-    failure = BackendError(f"the model failed: {type(error).__name__}: {error}")
-    failure.__cause__ = error
-    return failure
