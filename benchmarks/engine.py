@@ -229,6 +229,8 @@ def make_case(
 
 async def measure(cases: Sequence[Case]) -> None:
     """Run all cases in turns, so that a slower or faster hour of the machine meets all of them."""
+    gc.collect()
+    gc.freeze()  # thousands of requests wait here: else half a second goes to the collector now and then
     for i in range(len(cases[0].batches)):
         for case in cases:
             run = await run_turns(case.backend, case.batches[i], num_agents=case.num_agents)
@@ -476,8 +478,6 @@ def main() -> None:
     agents = [int(number) for number in options.agents.split(",")]
     prefix, roofline = measure_prefix(checkpoint, num_repeats=options.repeats), measure_roofline(checkpoint)
     loaded = load_replicas(options)
-    gc.collect()
-    gc.freeze()  # as docs/models.md tells servers: else a quarter of a second goes to the collector now and then
     done: list[Case] = []
     left_out: list[str] = []
     for group in ((1, 16), agents):  # those whose ratios count are run in turns, then the others

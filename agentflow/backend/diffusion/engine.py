@@ -11,7 +11,7 @@ then the earliest deadline, then who came first. A row whose prompt begins like 
 until that one is read, and reuses it. The queue has an end: past it, submitting is an error.
 
 The engine knows rows (`canvas.Row`), not requests, and no event loop: whoever submits, from any thread, is called back
-in the worker thread. The thread starts with the first row and leaves after a few idle seconds, so an engine that is not
+in the worker thread. The thread starts with the first row and leaves after two idle minutes, so an engine that is not
 used costs nothing. What a row writes does not depend on its neighbours, up to the rounding of floating-point sums.
 """
 
@@ -32,8 +32,9 @@ from agentflow.backend.diffusion.prefix import PrefixCache, num_shared
 from agentflow.backend.diffusion.step import denoise_step
 from agentflow.errors import AgentflowError, BackendError, OverloadedError
 
-_IDLE_S = 5.0
-"""Seconds without work after which the worker thread leaves."""
+_IDLE_S = 120.0
+"""Seconds without work after which the worker thread leaves. What oneDNN keeps for it goes along, so the first turns of
+the next thread take half as long again."""
 
 _READ_TOKENS = {"cpu": 512, "cuda": 4096}
 """Tokens of prompts that are read in one pass, all rows together, so that a long one does not hold up open canvases."""
