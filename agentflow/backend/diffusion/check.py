@@ -206,7 +206,7 @@ class DraftCheck:
     ) -> tuple[list[int], int]:
         num_left = self.num_tokens_left
         if isinstance(constraint, StagedConstraint):
-            favour = partial(self._favour, scores) if reference is None and self.conversation else None
+            favour = partial(self._favour, scores) if reference is None else None
             return constraint.decode(scores, self.state, num_tokens_left=num_left, reference=reference, favour=favour)
         return decode_greedily(scores, constraint, self.state, num_tokens_left=num_left, reference=reference)
 

@@ -50,6 +50,8 @@ def find_copies(scores: Tensor, source: Sequence[int], known: Sequence[int]) -> 
         source: Tokens of the conversation; the last `NUM_SOURCES` count.
         known: Tokens before the first position.
     """
+    if not source:
+        return np.full(len(scores), -1, np.int64)
     ids = np.asarray(source[-NUM_SOURCES:], np.int64)
     before = np.asarray(known[-_NUM_KNOWN:], np.int64)
     copies: Favourites = _align(scores.numpy(), scores.numpy().max(axis=-1), ids, before)
@@ -65,7 +67,7 @@ def _align(scores: Any, best: Any, source: Any, known: Any) -> Any:
     freed_from = np.empty(num_positions, np.int32)
     following = np.empty_like(copied)
     for p in range(num_positions):
-        top = _argmax(copied)
+        top = np.argmax(copied)
         begin, begin_from = (copied[top], top) if copied[top] > free else (free, -1)
         freed_from[p] = begin_from
         for i in range(num_sources):
@@ -76,7 +78,7 @@ def _align(scores: Any, best: Any, source: Any, known: Any) -> Any:
                 following[i], came_from[p, i] = begin - np.float32(_PRICE) + gain, begin_from
         copied, following, free = following, copied, begin
     copies = np.full(num_positions, -1, np.int64)
-    top = _argmax(copied)
+    top = np.argmax(copied)
     at = top if copied[top] > free else -1
     for p in range(num_positions - 1, -1, -1):
         if at < 0:
@@ -98,12 +100,3 @@ def _continue_known(source: Any, known: Any) -> Any:
         if num_same > 0:
             worth[i] = num_same * _GAIN - _PRICE
     return worth
-
-
-@njit(cache=True, nogil=True)
-def _argmax(values: Any) -> Any:
-    top = 0
-    for i in range(1, len(values)):
-        if values[i] > values[top]:
-            top = i
-    return top
