@@ -8,17 +8,36 @@ from __future__ import annotations
 
 import codecs
 import json
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from agentflow import protocol
 from agentflow.backend.diffusion.loader import Checkpoint
-from agentflow.constraint import Constraint, Grounding, Vocabulary, check_budget, compile_constraint, turn_grammar
+from agentflow.constraint import (
+    Constraint,
+    Grammar,
+    Grounding,
+    Vocabulary,
+    check_budget,
+    compile_constraint,
+    turn_grammar,
+)
+from agentflow.constraint.frame import FilledFrame, Frame
 from agentflow.constraint.grounded import mentions_span, needs_span
 from agentflow.constraint.judge import find_problem
 from agentflow.constraint.staged import Scout, StagedConstraint
-from agentflow.errors import ContextLengthError, MalformedOutputError, TruncatedOutputError
+from agentflow.errors import (
+    ContextLengthError,
+    InvalidSchemaError,
+    MalformedOutputError,
+    SchemaError,
+    TruncatedOutputError,
+    UnsupportedSchemaError,
+)
+from agentflow.protocol import Control, Segment
 from agentflow.types import (
     AssistantMessage,
     FinishReason,
@@ -34,11 +53,17 @@ from agentflow.types import (
     UserMessage,
 )
 
-_MIN_STAGED = 2
-"""Tools of a turn from which on its calls are compiled one by one."""
-
 _MAX_SCOUTS = 64
 """Sets of tools whose names are known."""
+
+_MAX_FRAMES = 256
+"""Tools whose calls are known but for what they copy."""
+
+_MAX_HEADS, _MAX_HEAD_CHARS = 256, 1 << 15
+"""Beginnings of prompts whose tokens are known, and their longest."""
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 _ROLES: dict[type, str] = {
     SystemMessage: "system",
@@ -85,6 +110,8 @@ class TurnCodec:
         if self.vocabulary.is_large:
             self.vocabulary.prepare()  # from the user's cache directory; else the first schemas would pay for it
         self._scouts: dict[str, Scout | None] = {}
+        self._heads: dict[str, array[int]] = {}
+        self._frames: dict[tuple[str, bool, str], Frame | None] = {}
         self._lock = Lock()
         self._context_length = context_length
         self._max_new_tokens = max_new_tokens
@@ -112,12 +139,28 @@ class TurnCodec:
             ConfigurationError: The conversation cannot be continued.
             ContextLengthError: The prompt leaves no room for a turn.
         """
-        segments = protocol.render_prompt(
-            request.messages, request.tools, request.output_schema, has_empty_thought=self._has_empty_thought
-        )
-        ids = protocol.encode(segments, self.tokenizer)
+        talk = protocol.render_talk(request.messages, has_empty_thought=self._has_empty_thought)
+        if talk and not isinstance(talk[0], Control):  # text of the head would go on in it
+            ids = protocol.encode([*self._render_head(request), *talk], self.tokenizer)
+        else:
+            ids = [*self._encode_head(request), *protocol.encode(talk, self.tokenizer)]
         if len(ids) >= self._context_length:
             raise ContextLengthError(f"the prompt has {len(ids)} tokens, the context {self._context_length}")
+        return ids
+
+    @staticmethod
+    def _render_head(request: GenerationRequest) -> list[Segment]:
+        return protocol.render_head(protocol.system_of(request.messages), request.tools, request.output_schema)
+
+    def _encode_head(self, request: GenerationRequest) -> Sequence[int]:
+        """Token ids of the instructions and tools, which are the same in many requests."""
+        key = _head_key(request)
+        with self._lock:
+            ids = self._heads.get(key)
+        if ids is None:
+            ids = array("l", protocol.encode(self._render_head(request), self.tokenizer))
+            if len(key) <= _MAX_HEAD_CHARS:
+                self._keep(self._heads, key, ids, most=_MAX_HEADS)
         return ids
 
     def encode_draft(self, request: GenerationRequest) -> list[int]:
@@ -165,35 +208,64 @@ class TurnCodec:
     def compile_staged(self, request: GenerationRequest, *, num_tokens: int) -> Constraint | StagedConstraint | None:
         """The automaton of the turn for decoding from left to right: calls are compiled when they are made.
 
-        That is for turns that may call several tools and copy from the conversation; others are compiled whole, as by
+        That is for turns that may call tools and copy from the conversation; others are compiled whole, as by
         `compile`, which names the arguments and the errors.
         """
         grounding = self._grounding(request)
-        if grounding is None or not self._can_be_staged(request):
+        if grounding is None or not request.settings.is_constrained or needs_span(request.output_schema):
             return self.compile(request, num_tokens=num_tokens)
         key = _family(request)
         with self._lock:
-            scout = self._scouts.get(key)
+            is_known, scout = key in self._scouts, self._scouts.get(key)
         if scout is None or num_tokens < scout.num_ample_tokens:
             constraint = self.compile(request, num_tokens=num_tokens)
-            if constraint is not None and key not in self._scouts:
-                self._keep_scout(key, Scout.of(constraint, self._names(request)))
+            if constraint is not None and not is_known:
+                self._keep(self._scouts, key, self._find_names(request, constraint), most=_MAX_SCOUTS)
             return constraint
         tools = {tool.name: tool for tool in request.tools}
         has_answer = request.tool_choice == "auto"
         copied = None if request.output_schema is None else grounding  # an answer in words copies nothing
         return StagedConstraint(
             scout,
-            compile_call=lambda name: self._compile(request, (tools[name],), "required", grounding),
+            compile_call=lambda name: self._compile_call(request, tools[name], grounding, key),
             compile_answer=(lambda: self._compile(request, (), "none", copied)) if has_answer else None,
             compile_whole=lambda: self._compile(request, request.tools, request.tool_choice, grounding),
         )
+
+    def _compile_call(
+        self, request: GenerationRequest, tool: ToolSpec, grounding: Grounding, family: str
+    ) -> Constraint | FilledFrame:
+        """Fill the frame of a tool's calls, or compile these where that does not do."""
+        frame = self._frame(request, tool, (family, grounding.is_default, tool.name))
+        filled = None if frame is None else frame.fill(grounding)
+        return self._compile(request, (tool,), "required", grounding) if filled is None else filled
+
+    def _frame(self, request: GenerationRequest, tool: ToolSpec, key: tuple[str, bool, str]) -> Frame | None:
+        with self._lock:
+            if key in self._frames:
+                return self._frames[key]
+        frame = None
+        with suppress(SchemaError):  # compiling the call for the conversation says what it is
+            frame = Frame.of(
+                lambda grounding: self._describe(request, (tool,), "required", grounding),
+                self.vocabulary,
+                is_default=key[1],
+            )
+        self._keep(self._frames, key, frame, most=_MAX_FRAMES)
+        return frame
 
     def _compile(
         self, request: GenerationRequest, tools: Sequence[ToolSpec], tool_choice: str, grounding: Grounding | None
     ) -> Constraint:
         """Compile a turn of a request with some of its tools."""
-        grammar = turn_grammar(
+        return compile_constraint(self._describe(request, tools, tool_choice, grounding), self.vocabulary)
+
+    @staticmethod
+    def _describe(
+        request: GenerationRequest, tools: Sequence[ToolSpec], tool_choice: str, grounding: Grounding | None
+    ) -> Grammar:
+        """Describe a turn of a request with some of its tools."""
+        return turn_grammar(
             tools=tools,
             tool_choice=tool_choice,
             is_parallel=request.settings.is_parallel,
@@ -201,18 +273,20 @@ class TurnCodec:
             grounding=grounding,
             on_unsupported=request.settings.on_unsupported,
         )
-        return compile_constraint(grammar, self.vocabulary)
 
-    def _can_be_staged(self, request: GenerationRequest) -> bool:
-        """Whether calls of the turn may be compiled one by one, and there are several to choose from."""
-        has_choice = request.settings.is_constrained and len(self._names(request)) >= _MIN_STAGED
-        return has_choice and not any(map(needs_span, self._schemas(request)))
+    def _find_names(self, request: GenerationRequest, constraint: Constraint) -> Scout | None:
+        """Find the names of the tools in the automaton of a turn; ``None``: its calls cannot be compiled one by one."""
+        names = self._names(request)
+        if not names or any(needs_span(tool.parameters) for tool in request.tools):
+            return None
+        return Scout.of(constraint, names)
 
-    def _keep_scout(self, key: str, scout: Scout | None) -> None:
+    def _keep(self, known: dict[_Key, _Value], key: _Key, value: _Value, *, most: int) -> None:
+        """Keep what was made for the next requests."""
         with self._lock:
-            self._scouts[key] = scout
-            while len(self._scouts) > _MAX_SCOUTS:
-                self._scouts.pop(next(iter(self._scouts)))
+            known[key] = value
+            while len(known) > most:
+                known.pop(next(iter(known)))
 
     @staticmethod
     def _names(request: GenerationRequest) -> list[str]:
@@ -272,6 +346,22 @@ class TurnCodec:
             _check(message, request, usage, text="".join(self.pieces(token_ids)))
         reason: FinishReason = "tool_calls" if message.tool_calls else "stop" if is_ended else "length"
         return Generation(message=message, finish_reason=reason, usage=usage)
+
+
+def _head_key(request: GenerationRequest) -> str:
+    """Equal for requests with the same instructions, tools and schema of the answer.
+
+    Raises:
+        UnsupportedSchemaError: A schema nests too deeply to be read.
+        InvalidSchemaError: It is not JSON.
+    """
+    tools = [[tool.name, tool.description, tool.parameters] for tool in request.tools]
+    try:
+        return json.dumps([protocol.system_of(request.messages), tools, request.output_schema])
+    except RecursionError as error:
+        raise UnsupportedSchemaError("schema", reason="it nests too deeply") from error
+    except (TypeError, ValueError) as error:
+        raise InvalidSchemaError(f"a schema is not JSON: {error}") from error
 
 
 def kind_of(request: GenerationRequest) -> str:

@@ -24,7 +24,7 @@ from agentflow.constraint.automaton import universal
 from agentflow.constraint.first_use import announce_compiling
 from agentflow.constraint.fragment import SlotSpec
 from agentflow.constraint.graph import END, END_NODE, START_NODE, Control, Graph, Run, concat
-from agentflow.constraint.grounding import Grounding
+from agentflow.constraint.grounding import Grounding, OpenGrounding
 from agentflow.constraint.limits import CompileLimits, metered
 from agentflow.constraint.printers import Printer, Surface, Whitespace
 from agentflow.constraint.trees import Trees
@@ -126,7 +126,7 @@ def json_grammar(
         builder.leave(piece.exits, ("\n```", END) if is_fenced else (END,), END_NODE)
 
     key = _key("json", schema, surface, whitespace, is_fenced, grounding, is_strict, on_unsupported, limits)
-    return _build(write, key, limits, unchecked, is_passing=grounding is not None)
+    return _build(write, key, limits, unchecked, is_passing=_is_passing(grounding))
 
 
 def call_grammar(
@@ -211,7 +211,7 @@ def turn_grammar(
         "turn", [[t.name, t.parameters] for t in callable_tools], is_parallel, output_schema, has_answer, has_preamble,
         has_thought, whitespace, grounding, is_strict, on_unsupported, limits,
     )  # fmt: skip
-    return _build(write, key, limits, unchecked, is_passing=grounding is not None)
+    return _build(write, key, limits, unchecked, is_passing=_is_passing(grounding))
 
 
 def _choose(tools: Sequence[ToolSpec], tool_choice: str) -> list[ToolSpec]:
@@ -225,6 +225,11 @@ def _choose(tools: Sequence[ToolSpec], tool_choice: str) -> list[ToolSpec]:
         names = ", ".join(repr(tool.name) for tool in tools) or "none"
         raise ConfigurationError(f"tool_choice {tool_choice!r} names no tool; the tools are: {names}")
     return chosen
+
+
+def _is_passing(grounding: Grounding | None) -> bool:
+    """Whether a grammar copies from texts."""
+    return grounding is not None and not isinstance(grounding, OpenGrounding)
 
 
 class _Builder:

@@ -15,7 +15,8 @@ from typing import NamedTuple, TypeAlias
 
 from agentflow.constraint.fragment import SlotSpec
 from agentflow.constraint.free import Kind, allot_depths, containers
-from agentflow.constraint.grounding import SpanSpec
+from agentflow.constraint.grounded import Span
+from agentflow.constraint.grounding import Hole, SpanSpec
 from agentflow.constraint.limits import spend
 
 
@@ -26,6 +27,9 @@ class Control(NamedTuple):
 
 
 END = Control("")
+HOLE = Control("<|turn>")
+"""Stands in a hole; no turn writes it."""
+
 Run: TypeAlias = tuple[str | Control, ...]
 Slot: TypeAlias = SlotSpec | SpanSpec
 
@@ -98,6 +102,8 @@ class Graph:
         jumps: For nodes that have some, the nodes that stand for them too; see `jumps_of`.
         containers: Places of arrays and objects without a schema, until `place_containers` makes slots of them.
         copies: Nodes that are copies of others.
+        holes: What may be copied into the holes.
+        number_spans: How numbers are copied, where they are.
     """
 
     runs: list[list[tuple[Run, int]]] = field(default_factory=lambda: [[], []])
@@ -105,6 +111,8 @@ class Graph:
     jumps: dict[int, list[int]] = field(default_factory=dict)
     containers: list[ContainerPlace] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
+    holes: list[Hole] = field(default_factory=list)
+    number_spans: list[Span] = field(default_factory=list)
 
     @property
     def num_nodes(self) -> int:
@@ -135,6 +143,11 @@ class Graph:
     def add_slot(self, source: int, slot: Slot, target: int) -> None:
         """Add a slot."""
         self.slots.setdefault(source, []).append((slot, target))
+
+    def add_hole(self, source: int, hole: Hole, target: int) -> None:
+        """Leave a place open, with `HOLE` in it."""
+        self.holes.append(hole)
+        self.add_run(source, (HOLE,), target)
 
     def slots_of(self, node: int) -> Sequence[tuple[Slot, int]]:
         """Give the slots of a node, each with the node behind it."""

@@ -74,14 +74,13 @@ class Grounding:
         found = (m[0].replace(",", "") for line in self.lines(span) for m in _NUMBER.finditer(line))
         return tuple(dict.fromkeys(Decimal(text) for text in found))
 
-    def slot(self, span: Span, members: Strings, style: Style) -> SpanSpec | None:
+    def slot(self, span: Span, members: Strings, style: Style) -> SpanSpec | Hole | None:
         """Give the slot of the spans that are in a set of strings; ``None``: there is none."""
-        lines = self.lines(span)
-        is_plain = members.dfa.is_universal and members.minimum <= 1 and members.maximum is None
-        allowed = None
-        if members.finite is not None or not is_plain or span.is_bounded:
-            allowed = intersect(members.expand(), length_between(max(1, span.min_length), span.max_length))
-        spec = SpanSpec(lines, style, span.words == "whole", allowed)
+        return self.fill(Hole.of(span, members, style))
+
+    def fill(self, hole: Hole) -> SpanSpec | None:
+        """Give the slot that the texts make of a hole; ``None``: they hold no such span."""
+        spec = SpanSpec(self.lines(hole.span), hole.style, hole.span.words == "whole", hole.allowed)
         return spec if spec.has_spans else None
 
     def _may_copy(self, index: int, span: Span) -> bool:
@@ -92,12 +91,53 @@ class Grounding:
         return {}
 
 
+class OpenGrounding(Grounding):
+    """Texts that are not known yet: what would be copied from them stays open."""
+
+    def __init__(self, *, is_default: bool = True) -> None:
+        """Say whether strings and numbers are grounded that say nothing of it."""
+        super().__init__((), is_default=is_default)
+
+    def slot(self, span: Span, members: Strings, style: Style) -> Hole:
+        """Give the place of a slot."""
+        return Hole.of(span, members, style)
+
+
 def _unescaped(text: str) -> Iterator[str]:
     """Give the contents of the JSON strings in a text whose escapes say something else than they look."""
     for match in _JSON_STRING.finditer(text):
         if "\\" in match[0]:
             with suppress(ValueError):
                 yield from json.loads(match[0], strict=False).splitlines()
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A slot for a span of texts that are not known yet.
+
+    Attributes:
+        span: How it is copied.
+        style: How characters are spelt.
+        allowed: The strings that may stand in the slot; ``None``: all but the empty one.
+    """
+
+    span: Span
+    style: Style
+    allowed: CharDfa | None
+
+    @classmethod
+    def of(cls, span: Span, members: Strings, style: Style) -> Hole:
+        """The place of the spans that are in a set of strings."""
+        is_plain = members.dfa.is_universal and members.minimum <= 1 and members.maximum is None
+        allowed = None
+        if members.finite is not None or not is_plain or span.is_bounded:
+            allowed = intersect(members.expand(), length_between(max(1, span.min_length), span.max_length))
+        return cls(span, style, allowed)
+
+    @cached_property
+    def key(self) -> tuple[object, ...]:
+        """What makes two holes equal."""
+        return (self.span, self.style, None if self.allowed is None else self.allowed.key)
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,10 @@ class SpanText:
         """Whether there is a span at all."""
         if not len(self.ends):
             return False
+        first = self.starts[0] if len(self.starts) else len(self.codes)
+        end = np.searchsorted(self.ends, first, side="right")
+        if end < len(self.ends) and "\n" not in self.text[first : self.ends[end]]:
+            return True  # nearly always
         line = np.cumsum(self.is_break)  # a line's end counts to the next one
         after = np.searchsorted(self.ends, self.starts, side="right")
         follows = after < len(self.ends)

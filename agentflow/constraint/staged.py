@@ -7,8 +7,9 @@ every turn, so that it has to be compiled again. But decoding from left to right
     `-- start   `-- names        `-- the arguments of add_note, and the end of the turn
 
 The names of the tools do not depend on the conversation: they are followed in an automaton of the same tools that was
-compiled for another one (`Scout`). Then the arguments of the tool that was named are compiled, for this conversation.
-What is decoded is what the automaton of the whole turn would give; a test holds that.
+compiled for another one (`Scout`). Then come the arguments of the tool that was named: in a `Frame`, which is compiled
+once for a tool, with the spans of this conversation in its holes, or else compiled for this conversation. What is
+decoded is what the automaton of the whole turn would give; a test holds that.
 
 Posteriors need the whole automaton: for them there is `compile_constraint`.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -25,6 +26,7 @@ import torch
 
 from agentflow.constraint.automaton import BoolArray
 from agentflow.constraint.compiled import Constraint, check_budget
+from agentflow.constraint.frame import FilledFrame
 from agentflow.constraint.grammar import CALL_START
 from agentflow.constraint.greedy import Favourites, decode_greedily
 
@@ -133,10 +135,23 @@ def _edges_of(constraint: Constraint, state: int) -> list[int]:
 
 @dataclass(frozen=True)
 class _Stage:
-    """A piece of the turn: an automaton, and the states in which another one takes over, ``(S,)`` bool."""
+    """A piece of the turn.
+
+    Attributes:
+        constraint: Its automaton.
+        stops: ``(S,)`` bool, states in which another piece takes over; ``None``: none.
+        is_call: Whether it is in the arguments of a call that is compiled by itself.
+        holes: The pieces that take over in holes, by state before the hole.
+        behind: In a hole, the state behind it, to which its end leads; -1: elsewhere.
+        num_tokens_behind: In a hole, fewest tokens from there to the end.
+    """
 
     constraint: Constraint
     stops: BoolArray | None = None
+    is_call: bool = False
+    holes: dict[int, int] = field(default_factory=dict)
+    behind: int = -1
+    num_tokens_behind: int = 0
 
 
 class StagedConstraint:
@@ -144,7 +159,7 @@ class StagedConstraint:
 
     Args:
         scout: The names of the tools.
-        compile_call: Compiles turns of one or several calls of the tool of that name.
+        compile_call: Compiles turns of one or several calls of the tool of that name, or fills the frame of them.
         compile_answer: Compiles turns that call nothing; ``None`` where something must be called.
         compile_whole: Compiles the whole turn, where the pieces do not do.
     """
@@ -153,7 +168,7 @@ class StagedConstraint:
         self,
         scout: Scout,
         *,
-        compile_call: Callable[[str], Constraint],
+        compile_call: Callable[[str], Constraint | FilledFrame],
         compile_answer: Callable[[], Constraint] | None,
         compile_whole: Callable[[], Constraint],
     ) -> None:
@@ -173,8 +188,9 @@ class StagedConstraint:
 
     def is_accepting(self, state: int) -> bool:
         """Say whether the output is complete: its end token was read."""
-        stage, inner = divmod(state, _STRIDE)
-        return stage > 0 and self._stages[stage].constraint.is_accepting(inner)
+        number, inner = divmod(state, _STRIDE)
+        stage = self._stages[number]
+        return number > 0 and stage.behind < 0 and stage.constraint.is_accepting(inner)
 
     def has_one_token(self, state: int) -> bool:
         """Say whether one token alone may come next."""
@@ -217,6 +233,7 @@ class StagedConstraint:
         """
         num_positions = min(len(logits) if reference is None else len(reference), num_tokens_left)
         tokens: list[int] = []
+        favourites: tuple[int, Favourites] | None = None  # of the call that is being written, from a position on
         while len(tokens) < num_positions and not self.is_accepting(state):
             at, num_left = len(tokens), num_tokens_left - len(tokens)
             wanted = None if reference is None else reference[at:]
@@ -224,8 +241,12 @@ class StagedConstraint:
                 found, state = self._begin(logits[at], num_left)
             else:
                 state = self._settle(state, num_left)
-                favourites = favour(at, tokens) if favour is not None and self._is_call(state) else None
-                found, state = self._decode_stage(logits[at:], state, num_left, wanted, favourites)
+                if favour is None or not self._stages[state // _STRIDE].is_call:
+                    favourites = None
+                elif favourites is None:
+                    favourites = at, favour(at, tokens)
+                liked = None if favourites is None else favourites[1][at - favourites[0] :]
+                found, state = self._decode_stage(logits[at:], state, num_left, wanted, liked)
             tokens += found
             if not found or (wanted is not None and found != list(wanted[: len(found)])):
                 break
@@ -258,27 +279,29 @@ class StagedConstraint:
             logits,
             stage.constraint,
             inner,
-            num_tokens_left=num_left,
+            num_tokens_left=num_left - stage.num_tokens_behind,
             reference=wanted,
             stops=stage.stops,
             favourites=favourites,
         )
         return found, number * _STRIDE + end
 
-    def _is_call(self, state: int) -> bool:
-        """Whether a state lies in the arguments of a call that is compiled by itself."""
-        number = state // _STRIDE
-        return number > 0 and self._stages[number].stops is not None
-
     # ------------------------------------------------------------ stages
 
     def _settle(self, state: int, num_left: int | None = None) -> int:
-        """Go over to the next stage where one ends: behind a name, and behind the token that begins another call."""
-        stage, inner = divmod(state, _STRIDE)
-        stops = self._stages[stage].stops
-        if stops is None or not stops[inner]:
+        """Go over to the next stage where one ends.
+
+        That is behind a name, at and behind a hole, and behind the token that begins another call.
+        """
+        number, inner = divmod(state, _STRIDE)
+        stage = self._stages[number]
+        if stage.behind >= 0 and stage.constraint.is_accepting(inner):
+            return self._settle(stage.behind, num_left)
+        if stage.stops is None or not stage.stops[inner]:
             return state
-        if stage:
+        if inner in stage.holes:
+            return stage.holes[inner] * _STRIDE  # where every automaton begins
+        if number:
             is_ample = num_left is None or num_left >= self._scout.num_ample_tokens
             return self._scout.first if is_ample else self._enter(None, (self._scout.call,), num_left)
         name, path = self._scout.named[inner]
@@ -301,20 +324,47 @@ class StagedConstraint:
         return self._number(("whole",), self._compile_whole)
 
     def _call_stage(self, name: str) -> int:
-        return self._number(("call", name), lambda: self._compile_call(name), is_call=True)
+        return self._number(("call", name), lambda: self._compile_call(name))
 
-    def _number(self, key: tuple[str, ...], compile_stage: Callable[[], Constraint], *, is_call: bool = False) -> int:
+    def _number(self, key: tuple[str, ...], compile_stage: Callable[[], Constraint | FilledFrame]) -> int:
         """Give the number of a stage, which is compiled when it is first asked for."""
         number = self._numbers.get(key)
         if number is None:
             started_s = time.thread_time()
-            constraint = compile_stage()
+            compiled = compile_stage()
             self.compile_time_s += time.thread_time() - started_s
-            stops = None
-            if is_call:
-                stops = np.zeros(constraint.num_states, bool)
-                behind = constraint.advance(constraint.start_state, [self._scout.call])
-                stops[behind] = True
             number = self._numbers[key] = len(self._stages)
-            self._stages.append(_Stage(constraint, stops))
+            if key[0] == "call":
+                self._add_call(compiled)
+            else:
+                assert isinstance(compiled, Constraint)  # noqa: S101 - only calls have frames
+                self._stages.append(_Stage(compiled))
         return number
+
+    def _add_call(self, compiled: Constraint | FilledFrame) -> None:
+        """Add the stage of a call."""
+        if isinstance(compiled, FilledFrame):
+            self._add_frame(compiled)
+            return
+        stops = np.zeros(compiled.num_states, bool)
+        stops[self._behind_call(compiled)] = True
+        self._stages.append(_Stage(compiled, stops, is_call=True))
+
+    def _add_frame(self, filled: FilledFrame) -> None:
+        """Add the stage of a call, and one for each of its holes."""
+        constraint, number = filled.frame.constraint, len(self._stages)
+        stops = filled.frame.is_hole.copy()
+        stops[self._behind_call(constraint)] = True
+        stage = _Stage(constraint, stops, is_call=True)
+        self._stages.append(stage)
+        for state, behind in filled.frame.behind.items():
+            assert filled.span is not None  # noqa: S101 - there is a hole
+            stage.holes[state] = len(self._stages)
+            num_tokens = constraint.tokens_to_end(behind)
+            self._stages.append(
+                _Stage(filled.span, is_call=True, behind=number * _STRIDE + behind, num_tokens_behind=num_tokens)
+            )
+
+    def _behind_call(self, constraint: Constraint) -> int:
+        """The state behind the token that begins a call."""
+        return constraint.advance(constraint.start_state, [self._scout.call])

@@ -19,7 +19,7 @@ from agentflow.constraint.free import ENTRIES
 from agentflow.constraint.graph import ContainerPlace, Graph, Run, concat
 from agentflow.constraint.grounded import KEYWORD as GROUNDED_KEYWORD
 from agentflow.constraint.grounded import Span, read_span
-from agentflow.constraint.grounding import Grounding, SpanSpec
+from agentflow.constraint.grounding import Grounding, Hole, SpanSpec
 from agentflow.constraint.limits import current
 from agentflow.constraint.numbers import number_text
 from agentflow.constraint.printers import Printer
@@ -264,6 +264,7 @@ class ValueWriter:
         texts = found.finite
         span = self._span_of(node)
         if texts is None and span is not None and self.grounding is not None:
+            self.graph.number_spans.append(span)
             known = map(number_text, self.grounding.numbers(span))
             texts = tuple(dict.fromkeys(text for text in known if found.dfa.accepts(text)))
         for text in texts or ():
@@ -310,10 +311,13 @@ class ValueWriter:
         kept = max(kept, len(body) - 2)
         self._add_literal(piece, (body[:kept],), (body[kept:] + '"',))
 
-    def _add_slot(self, piece: Piece, slot: SlotSpec | SpanSpec, quote: Run) -> None:
+    def _add_slot(self, piece: Piece, slot: SlotSpec | SpanSpec | Hole, quote: Run) -> None:
         begin, end = self.add_node(), self.add_node()
-        self.graph.add_slot(begin, slot, end)
-        self._count_states(slot)
+        if isinstance(slot, Hole):
+            self.graph.add_hole(begin, slot, end)
+        else:
+            self.graph.add_slot(begin, slot, end)
+            self._count_states(slot)
         piece.heads.append((quote, begin))
         piece.add_exit(quote, [end])
 

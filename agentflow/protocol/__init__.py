@@ -6,7 +6,7 @@ from, can become a control token. Nothing here knows a model, an automaton or a 
 """
 
 from agentflow.protocol.control import CONTROL_TOKENS, Control, Segment, decode, encode
-from agentflow.protocol.gemma import render_prompt, render_turn
+from agentflow.protocol.gemma import render_head, render_prompt, render_talk, render_turn, system_of
 from agentflow.protocol.reader import parse_turn
 from agentflow.protocol.values import compact_schema, format_value, sort_keys
 
@@ -19,7 +19,10 @@ __all__ = [
     "encode",
     "format_value",
     "parse_turn",
+    "render_head",
     "render_prompt",
+    "render_talk",
     "render_turn",
     "sort_keys",
+    "system_of",
 ]

@@ -58,10 +58,31 @@ def render_prompt(
     Raises:
         ConfigurationError: The conversation cannot be continued; the message says where it breaks.
     """
+    head = render_head(system_of(messages), tools, output_schema, is_thinking=is_thinking)
+    return join_text([*head, *render_talk(messages, has_empty_thought=has_empty_thought and not is_thinking)])
+
+
+def system_of(messages: Sequence[Message]) -> str:
+    """The instructions that a conversation begins with; empty without any."""
+    return messages[0].text if messages and isinstance(messages[0], SystemMessage) else ""
+
+
+def render_head(
+    system: str, tools: Sequence[ToolSpec], output_schema: JsonSchema | None, *, is_thinking: bool = False
+) -> list[Segment]:
+    """Write what stands before the first message of the user; see `render_prompt`."""
+    return join_text([Control("<bos>"), *_render_system(system, tools, output_schema, is_thinking=is_thinking)])
+
+
+def render_talk(messages: Sequence[Message], *, has_empty_thought: bool = False) -> list[Segment]:
+    """Write what stands behind the head, up to the place where the model writes next; see `render_prompt`.
+
+    Raises:
+        ConfigurationError: The conversation cannot be continued; the message says where it breaks.
+    """
     _check_order(messages)
-    system = messages[0].text if messages and isinstance(messages[0], SystemMessage) else ""
     body = messages[1:] if messages and isinstance(messages[0], SystemMessage) else messages
-    segments: list[Segment] = [Control("<bos>"), *_render_system(system, tools, output_schema, is_thinking=is_thinking)]
+    segments: list[Segment] = []
     is_model_turn = False
     for message in body:
         segments += _render_message(message, is_model_turn=is_model_turn)
@@ -69,7 +90,7 @@ def render_prompt(
             isinstance(message, AssistantMessage) and bool(message.tool_calls)
         )
     if not is_model_turn:
-        segments += [TURN_START, "model\n", *(EMPTY_THOUGHT if has_empty_thought and not is_thinking else ())]
+        segments += [TURN_START, "model\n", *(EMPTY_THOUGHT if has_empty_thought else ())]
     return join_text(segments)
 
 

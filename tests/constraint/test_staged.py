@@ -1,11 +1,14 @@
 """A turn that is compiled call by call is decoded as if it had been compiled whole."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from agentflow.backend.diffusion.untrained import build_tokenizer
 from agentflow.constraint import Grounding, Vocabulary, compile_constraint, turn_grammar
+from agentflow.constraint.frame import Frame
 from agentflow.constraint.greedy import decode_greedily
 from agentflow.constraint.staged import Scout, StagedConstraint
 from agentflow.errors import SchemaBudgetError
@@ -46,7 +49,13 @@ def compile_turn(vocabulary, tools=TOOLS, choice="auto", *, grounding=NOW, is_pa
     return compile_constraint(grammar, vocabulary)
 
 
-def stage(vocabulary, *, choice="auto", is_parallel=True, schema=None):
+def make_frame(vocabulary, tool, *, is_parallel=True):
+    """The calls of one tool with holes."""
+    write = partial(turn_grammar, tools=(tool,), tool_choice="required", is_parallel=is_parallel)
+    return Frame.of(lambda grounding: write(grounding=grounding), vocabulary, is_default=True)
+
+
+def stage(vocabulary, *, choice="auto", is_parallel=True, schema=None, has_frames=False):
     """The same in stages, and a list of what is compiled."""
     compiled = []
     options = {"is_parallel": is_parallel, "schema": schema}
@@ -55,11 +64,16 @@ def stage(vocabulary, *, choice="auto", is_parallel=True, schema=None):
         compiled.append(what)
         return compile_turn(vocabulary, tools, choice, **options)
 
+    def compile_call(name):
+        frame = make_frame(vocabulary, by_name[name], is_parallel=is_parallel) if has_frames else None
+        filled = frame and frame.fill(NOW)
+        return filled or compile_piece(name, (by_name[name],), "required")
+
     by_name = {tool.name: tool for tool in TOOLS}
     before = compile_turn(vocabulary, choice=choice, grounding=BEFORE, **options)
     staged = StagedConstraint(
         Scout.of(before, list(by_name)),
-        compile_call=lambda name: compile_piece(name, (by_name[name],), "required"),
+        compile_call=compile_call,
         compile_answer=(lambda: compile_piece("answer", (), "none")) if choice == "auto" else None,
         compile_whole=lambda: compile_piece("whole", TOOLS, choice),
     )
@@ -80,10 +94,11 @@ def scores_of(vocabulary, seed, *, call=0.0):
     [{}, {"choice": "required"}, {"is_parallel": False}, {"schema": ANSWER}],
     ids=["auto", "must", "one", "json"],
 )
-def test_decoding_equals_that_of_the_whole(vocabulary, seed, call, options):
+@pytest.mark.parametrize("has_frames", [False, True])
+def test_decoding_equals_that_of_the_whole(vocabulary, seed, call, options, has_frames):
     """Random scores give the same tokens, piece by piece, and only what is called is compiled."""
     whole = compile_turn(vocabulary, **options)
-    staged, compiled = stage(vocabulary, **options)
+    staged, compiled = stage(vocabulary, has_frames=has_frames, **options)
     scores = scores_of(vocabulary, seed, call=call)
     expected_state, state, at = whole.start_state, staged.start_state, 0
     num_left = 700
@@ -104,13 +119,14 @@ def test_decoding_equals_that_of_the_whole(vocabulary, seed, call, options):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_checking_a_draft_equals_that_of_the_whole(vocabulary, seed):
+@pytest.mark.parametrize("has_frames", [False, True])
+def test_checking_a_draft_equals_that_of_the_whole(vocabulary, seed, has_frames):
     """With a reference, decoding stops behind the first difference, wherever that is."""
     whole = compile_turn(vocabulary)
     scores = scores_of(vocabulary, seed, call=9.0)
     draft, _ = decode_greedily(scores, whole, whole.start_state, num_tokens_left=700)
     for changed in range(0, len(draft), 3):
-        staged, _ = stage(vocabulary)
+        staged, _ = stage(vocabulary, has_frames=has_frames)
         reference = [*draft[:changed], draft[changed] ^ 1, *draft[changed + 1 :]]
         expected, after = decode_greedily(scores, whole, whole.start_state, num_tokens_left=700, reference=reference)
         found, state = staged.decode(scores, staged.start_state, num_tokens_left=700, reference=reference)
@@ -119,9 +135,10 @@ def test_checking_a_draft_equals_that_of_the_whole(vocabulary, seed):
         assert staged.decode(scores, state, num_tokens_left=650)[0] == rest
 
 
-def test_favourites_are_asked_for_where_arguments_begin(vocabulary):
+@pytest.mark.parametrize("has_frames", [False, True])
+def test_favourites_are_asked_for_where_arguments_begin(vocabulary, has_frames):
     """Names are left to the scores; behind each of them the positions and tokens so far are told."""
-    staged, _ = stage(vocabulary)
+    staged, _ = stage(vocabulary, has_frames=has_frames)
     scores = scores_of(vocabulary, 3, call=60.0)
     told = []
 
@@ -174,3 +191,76 @@ def test_names_that_begin_alike_are_followed(vocabulary):
     nested = (tool("add", text={"type": "string"}), tool("add_days", text={"type": "string"}))
     before = compile_turn(vocabulary, nested, grounding=BEFORE)
     assert Scout.of(before, ["add", "add_days"]) is None
+
+
+STRING = {"type": "string"}
+
+
+def pair(first, second):
+    """An object of two fields."""
+    return {"type": "object", "properties": {"a": first, "b": second}, "required": ["a", "b"]}
+
+
+NOTE = tool("note", text=STRING, tags={"type": "array", "items": STRING, "maxItems": 2})
+CODE = tool(
+    "code", code={"type": "string", "x-grounded": {"max_length": 6, "sources": ["user"]}}, sure={"type": "boolean"}
+)
+SAID = Grounding(("Water the ferns in Paris.", "Then call Ada at noon."), ("user", "tool"))
+
+
+@pytest.mark.parametrize("called", [NOTE, CODE], ids=["note", "code"])
+def test_a_frame_ends_within_the_budget_as_the_whole_does(vocabulary, called):
+    """Whatever the scores and however few tokens are left."""
+    whole = compile_turn(vocabulary, (called,), "required", grounding=SAID)
+    filled = make_frame(vocabulary, called).fill(SAID)
+    assert filled is not None
+    assert filled.span.num_states > 3
+    staged = StagedConstraint(
+        Scout.of(whole, [called.name]), compile_call=lambda _: filled, compile_answer=None, compile_whole=lambda: whole
+    )
+    ample = Scout.of(whole, [called.name]).num_ample_tokens
+    for num_left in range(whole.min_tokens, ample + 20):
+        scores = scores_of(vocabulary, num_left)
+        expected, end = decode_greedily(scores, whole, whole.start_state, num_tokens_left=num_left)
+        found, state = staged.decode(scores, staged.start_state, num_tokens_left=num_left)
+        assert found == expected
+        assert staged.is_accepting(state) == whole.is_accepting(end)
+
+
+def test_a_frame_serves_conversations_that_were_not_known(vocabulary):
+    """One frame, other spans; the texts that may be copied are those of the roles that the schema names."""
+    frame = make_frame(vocabulary, CODE)
+    said = [Grounding((text, "secret"), ("user", "tool")) for text in ("Paris", "Oslo or Rome")]
+    for grounding, words in zip(said, [{"Paris"}, {"Oslo", "Rome", "or", "Oslo o"}], strict=True):
+        spans = frame.fill(grounding).span
+        mark = spans.vocabulary.control_ids['<|"|>']
+        for word in ("Paris", "Oslo", "Rome", "or", "secret"):
+            tokens = [token for letter in word for token in vocabulary.encode(letter)]
+            assert spans.accepts([*tokens, mark]) == (word in words)
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        (STRING, Grounding(("", "\n"))),
+        ({"type": "integer"}, Grounding(("Room 14, please",))),
+        ({"anyOf": [pair({"const": "Paris"}, {"const": 1}), pair(STRING, {"const": 2})]}, SAID),
+    ],
+    ids=["nothing to copy", "numbers", "beside a constant"],
+)
+def test_there_is_no_frame_where_holes_do_not_do(vocabulary, schema, said):
+    """Then the call is compiled for the conversation."""
+    frame = make_frame(vocabulary, tool("f", a=schema))
+    assert frame is None or frame.fill(said) is None
+
+
+def test_holes_of_one_frame_are_alike(vocabulary):
+    """Strings that are copied in different ways have none."""
+    assert make_frame(vocabulary, tool("f", a=STRING, b={"type": "string", "x-grounded": {"max_length": 3}})) is None
+
+
+def test_a_frame_without_holes_serves_everyone(vocabulary):
+    """Nothing is copied, so nothing is compiled for a conversation."""
+    filled = make_frame(vocabulary, tool("f", unit={"enum": ["celsius", "kelvin"]})).fill(SAID)
+    assert filled.span is None
+    assert not filled.frame.behind
