@@ -8,8 +8,10 @@ The same weights, prompts, machine and run for all of:
     unconstrained        our engine without the constraint
     generate             transformers' `generate` as it stands: no schema, one request at a time
     generate+mask        the same with a grammar mask, left to right over the canvas, as logits processor
-    left-to-right-1      one token a pass, llguidance's mask, a cache that grows in place, one request at a time
-    left-to-right        the same, all agents in one pass, in our engine
+    static-cache         left to right with transformers alone: its causal encoder, one token a pass, llguidance's
+                         mask, its static cache (the beginning of the last prompt of a kind is reused), one at a time
+    left-to-right-1      the same with all that our engine and forward pass do for speed: a much faster twin
+    left-to-right        that, all agents in one pass
     diffusion-replicas, left-to-right-replicas
                          ours and left to right, each in as many processes as the machine has cores
 
@@ -72,10 +74,10 @@ from agentflow.model import load_model
 from agentflow.types import Generation, GenerationRequest, GenerationSettings, SystemMessage, Usage, UserMessage
 
 MODES = (
-    "diffusion", "diffusion-replicas", "unconstrained", "generate", "generate+mask", "left-to-right-1", "left-to-right",
-    "left-to-right-replicas",
+    "diffusion", "diffusion-replicas", "unconstrained", "generate", "generate+mask", "static-cache", "left-to-right-1",
+    "left-to-right", "left-to-right-replicas",
 )  # fmt: skip
-ONE_AGENT_MODES = ("generate", "generate+mask", "left-to-right-1")
+ONE_AGENT_MODES = ("generate", "generate+mask", "static-cache", "left-to-right-1")
 MIN_AGENTS_OF_REPLICAS = 8
 _TURNS_PER_AGENT, _MAX_TURNS = 16, 256
 _NUM_WARM = 192
@@ -112,6 +114,10 @@ def make_backend(mode: str, checkpoint: Checkpoint, *, num_agents: int) -> Backe
         from engine_peers.with_transformers import TransformersBackend
 
         return TransformersBackend(checkpoint, has_mask=mode == "generate+mask")
+    if mode == "static-cache":
+        from engine_peers.with_static_cache import StaticCacheBackend
+
+        return StaticCacheBackend(checkpoint)
     if mode.startswith("left-to-right"):
         max_rows = 1 if mode == "left-to-right-1" else num_agents
         return AutoregressiveBackend(checkpoint, mask="llguidance", max_rows=max_rows)
@@ -389,7 +395,11 @@ def ratios(cases: Sequence[Case]) -> dict[str, dict[str, float]]:
     """What the modes are to each other, by calls per second: of each round, and then the median of the rounds."""
     rates = {(case.mode, case.num_agents): [len(run.turn_s) / run.wall_s for run in case.runs] for case in cases}
     pairs = {
-        "one agent: diffusion / left to right with its mask": (("diffusion", 1), ("left-to-right-1", 1)),
+        "one agent: diffusion / left to right with transformers, mask and static cache": (
+            ("diffusion", 1),
+            ("static-cache", 1),
+        ),
+        "one agent: diffusion / left to right in our engine": (("diffusion", 1), ("left-to-right-1", 1)),
         "one agent: diffusion / generate with a mask": (("diffusion", 1), ("generate+mask", 1)),
         "diffusion: 16 agents / one agent": (("diffusion", 16), ("diffusion", 1)),
         "16 agents: diffusion / batched left to right": (("diffusion", 16), ("left-to-right", 16)),

@@ -255,7 +255,7 @@ class StagedConstraint:
     def _begin(self, scores: torch.Tensor, num_left: int) -> tuple[list[int], int]:
         """Take the best first token, of an answer or of a call."""
         call = self._scout.call
-        if self._compile_answer is None or int(scores.argmax()) == call:
+        if self._compile_answer is None or int(scores.numpy().argmax()) == call:
             return [call], self._scout.first
         number = self._answer_stage()
         answer = self._stages[number].constraint

@@ -33,6 +33,7 @@ class PrefixCache:
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._contexts: OrderedDict[tuple[int, ...], Context] = OrderedDict()
+        self._blocks: dict[tuple[int, ...], tuple[int, ...]] = {}  # of each
         self._by_block: dict[int, OrderedDict[tuple[int, ...], None]] = {}
         self._num_bytes = 0
 
@@ -76,7 +77,8 @@ class PrefixCache:
         self._contexts[key] = context.fork()
         self._contexts[key].is_kept = True
         self._num_bytes += self._contexts[key].num_bytes
-        for block in _blocks(key):
+        self._blocks[key] = tuple(_blocks(key))
+        for block in self._blocks[key]:
             self._by_block.setdefault(block, OrderedDict())[key] = None
         while self._num_bytes > self._max_bytes:
             self._forget(next(iter(self._contexts)))
@@ -86,7 +88,7 @@ class PrefixCache:
         if context is None:
             return
         self._num_bytes -= context.num_bytes
-        for block in _blocks(key):
+        for block in self._blocks.pop(key):
             sharing = self._by_block[block]
             del sharing[key]
             if not sharing:
