@@ -29,6 +29,7 @@ from agentflow.constraint.frame import FilledFrame, Frame
 from agentflow.constraint.grounded import mentions_span, needs_span
 from agentflow.constraint.judge import find_problem
 from agentflow.constraint.staged import Scout, StagedConstraint
+from agentflow.constraint.store import Store
 from agentflow.errors import (
     ContextLengthError,
     InvalidSchemaError,
@@ -56,8 +57,8 @@ from agentflow.types import (
 _MAX_SCOUTS = 64
 """Sets of tools whose names are known."""
 
-_MAX_FRAMES = 256
-"""Tools whose calls are known but for what they copy."""
+_MAX_FRAME_BYTES = 64 << 20
+"""Memory for the calls of tools that are known but for what they copy."""
 
 _MAX_HEADS, _MAX_HEAD_CHARS = 256, 1 << 15
 """Beginnings of prompts whose tokens are known, and their longest."""
@@ -111,7 +112,7 @@ class TurnCodec:
             self.vocabulary.prepare()  # from the user's cache directory; else the first schemas would pay for it
         self._scouts: dict[str, Scout | None] = {}
         self._heads: dict[str, array[int]] = {}
-        self._frames: dict[tuple[str, bool, str], Frame | None] = {}
+        self._frames = Store(_MAX_FRAME_BYTES)
         self._lock = Lock()
         self._context_length = context_length
         self._max_new_tokens = max_new_tokens
@@ -241,9 +242,9 @@ class TurnCodec:
         return self._compile(request, (tool,), "required", grounding) if filled is None else filled
 
     def _frame(self, request: GenerationRequest, tool: ToolSpec, key: tuple[str, bool, str]) -> Frame | None:
-        with self._lock:
-            if key in self._frames:
-                return self._frames[key]
+        known: tuple[Frame | None] | None = self._frames.get(key)
+        if known is not None:
+            return known[0]
         frame = None
         with suppress(SchemaError):  # compiling the call for the conversation says what it is
             frame = Frame.of(
@@ -251,7 +252,7 @@ class TurnCodec:
                 self.vocabulary,
                 is_default=key[1],
             )
-        self._keep(self._frames, key, frame, most=_MAX_FRAMES)
+        self._frames[key] = (frame,)
         return frame
 
     def _compile(
