@@ -237,11 +237,16 @@ class TurnCodec:
         self, request: GenerationRequest, tool: ToolSpec, grounding: Grounding, family: str
     ) -> Constraint | FilledFrame:
         """Fill the frame of a tool's calls, or compile these where that does not do."""
-        frame = self._frame(request, tool, (family, grounding.is_default, tool.name))
-        filled = None if frame is None else frame.fill(grounding)
-        return self._compile(request, (tool,), "required", grounding) if filled is None else filled
+        for has_numbers in (False, True):
+            frame = self._frame(request, tool, (family, tool.name, grounding.is_default, has_numbers))
+            filled = None if frame is None else frame.fill(grounding)
+            if filled is not None:
+                return filled
+            if frame is not None and not frame.number_spans:
+                break
+        return self._compile(request, (tool,), "required", grounding)
 
-    def _frame(self, request: GenerationRequest, tool: ToolSpec, key: tuple[str, bool, str]) -> Frame | None:
+    def _frame(self, request: GenerationRequest, tool: ToolSpec, key: tuple[str, str, bool, bool]) -> Frame | None:
         known: tuple[Frame | None] | None = self._frames.get(key)
         if known is not None:
             return known[0]
@@ -250,7 +255,8 @@ class TurnCodec:
             frame = Frame.of(
                 lambda grounding: self._describe(request, (tool,), "required", grounding),
                 self.vocabulary,
-                is_default=key[1],
+                is_default=key[2],
+                has_numbers=key[3],
             )
         self._frames[key] = (frame,)
         return frame

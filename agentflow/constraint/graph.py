@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 from agentflow.constraint.fragment import SlotSpec
 from agentflow.constraint.free import Kind, allot_depths, containers
 from agentflow.constraint.grounded import Span
-from agentflow.constraint.grounding import Hole, SpanSpec
+from agentflow.constraint.grounding import Hole, NumberHole, SpanSpec
 from agentflow.constraint.limits import spend
 
 
@@ -28,7 +28,7 @@ class Control(NamedTuple):
 
 END = Control("")
 HOLE = Control("<|turn>")
-"""Stands in a hole; no turn writes it."""
+"""Stands before and behind the number of a hole; no turn writes it."""
 
 Run: TypeAlias = tuple[str | Control, ...]
 Slot: TypeAlias = SlotSpec | SpanSpec
@@ -102,7 +102,7 @@ class Graph:
         jumps: For nodes that have some, the nodes that stand for them too; see `jumps_of`.
         containers: Places of arrays and objects without a schema, until `place_containers` makes slots of them.
         copies: Nodes that are copies of others.
-        holes: What may be copied into the holes.
+        holes: What may be copied into the holes, each kind once.
         number_spans: How numbers are copied, where they are.
     """
 
@@ -111,7 +111,7 @@ class Graph:
     jumps: dict[int, list[int]] = field(default_factory=dict)
     containers: list[ContainerPlace] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
-    holes: list[Hole] = field(default_factory=list)
+    holes: list[Hole | NumberHole] = field(default_factory=list)
     number_spans: list[Span] = field(default_factory=list)
 
     @property
@@ -144,10 +144,13 @@ class Graph:
         """Add a slot."""
         self.slots.setdefault(source, []).append((slot, target))
 
-    def add_hole(self, source: int, hole: Hole, target: int) -> None:
-        """Leave a place open, with `HOLE` in it."""
-        self.holes.append(hole)
-        self.add_run(source, (HOLE,), target)
+    def write_hole(self, hole: Hole | NumberHole) -> Run:
+        """Give what stands in a place that is left open."""
+        keys = [known.key for known in self.holes]
+        if hole.key not in keys:
+            self.holes.append(hole)
+            keys.append(hole.key)
+        return (HOLE, str(keys.index(hole.key)), HOLE)
 
     def slots_of(self, node: int) -> Sequence[tuple[Slot, int]]:
         """Give the slots of a node, each with the node behind it."""

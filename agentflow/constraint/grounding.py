@@ -18,6 +18,7 @@ from functools import cached_property
 
 from agentflow.constraint.automaton import CharDfa, from_strings, intersect, length_between, universal
 from agentflow.constraint.grounded import Span
+from agentflow.constraint.numbers import number_text
 from agentflow.constraint.span_text import Places, SpanText
 from agentflow.constraint.strings import Strings
 from agentflow.constraint.surface_bytes import Style
@@ -74,6 +75,11 @@ class Grounding:
         found = (m[0].replace(",", "") for line in self.lines(span) for m in _NUMBER.finditer(line))
         return tuple(dict.fromkeys(Decimal(text) for text in found))
 
+    def number_texts(self, span: Span, members: CharDfa) -> tuple[str, ...] | NumberHole:
+        """Give the numbers that are in a set, as they are written."""
+        known = map(number_text, self.numbers(span))
+        return tuple(dict.fromkeys(text for text in known if members.accepts(text)))
+
     def slot(self, span: Span, members: Strings, style: Style) -> SpanSpec | Hole | None:
         """Give the slot of the spans that are in a set of strings; ``None``: there is none."""
         return self.fill(Hole.of(span, members, style))
@@ -91,12 +97,24 @@ class Grounding:
         return {}
 
 
+@dataclass(frozen=True, init=False)
 class OpenGrounding(Grounding):
-    """Texts that are not known yet: what would be copied from them stays open."""
+    """Texts that are not known yet: what would be copied from them stays open.
 
-    def __init__(self, *, is_default: bool = True) -> None:
-        """Say whether strings and numbers are grounded that say nothing of it."""
+    Attributes:
+        has_numbers: Whether they hold numbers.
+    """
+
+    has_numbers: bool = False
+
+    def __init__(self, *, is_default: bool = True, has_numbers: bool = False) -> None:
+        """Say whether strings and numbers are grounded that say nothing of it, and whether there are numbers."""
         super().__init__((), is_default=is_default)
+        object.__setattr__(self, "has_numbers", has_numbers)
+
+    def number_texts(self, span: Span, members: CharDfa) -> tuple[str, ...] | NumberHole:
+        """Give the place of a number."""
+        return NumberHole(span, members) if self.has_numbers else ()
 
     def slot(self, span: Span, members: Strings, style: Style) -> Hole:
         """Give the place of a slot."""
@@ -138,6 +156,24 @@ class Hole:
     def key(self) -> tuple[object, ...]:
         """What makes two holes equal."""
         return (self.span, self.style, None if self.allowed is None else self.allowed.key)
+
+
+@dataclass(frozen=True)
+class NumberHole:
+    """A place for a number of texts that are not known yet.
+
+    Attributes:
+        span: How it is copied.
+        members: The numbers that may stand there, as they are written.
+    """
+
+    span: Span
+    members: CharDfa
+
+    @cached_property
+    def key(self) -> tuple[object, ...]:
+        """What makes two holes equal."""
+        return (self.span, self.members.key)
 
 
 @dataclass(frozen=True)

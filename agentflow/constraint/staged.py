@@ -141,16 +141,15 @@ class _Stage:
         constraint: Its automaton.
         stops: ``(S,)`` bool, states in which another piece takes over; ``None``: none.
         is_call: Whether it is in the arguments of a call that is compiled by itself.
-        holes: The pieces that take over in holes, by state before the hole.
-        behind: In a hole, the state behind it, to which its end leads; -1: elsewhere.
-        num_tokens_behind: In a hole, fewest tokens from there to the end.
+        leads: By state in which another piece takes over, the state with which that begins, where it is known: before
+            and behind holes.
+        num_tokens_behind: Fewest tokens behind it to the end, where its distances do not count them.
     """
 
     constraint: Constraint
     stops: BoolArray | None = None
     is_call: bool = False
-    holes: dict[int, int] = field(default_factory=dict)
-    behind: int = -1
+    leads: dict[int, int] = field(default_factory=dict)
     num_tokens_behind: int = 0
 
 
@@ -190,7 +189,7 @@ class StagedConstraint:
         """Say whether the output is complete: its end token was read."""
         number, inner = divmod(state, _STRIDE)
         stage = self._stages[number]
-        return number > 0 and stage.behind < 0 and stage.constraint.is_accepting(inner)
+        return number > 0 and inner not in stage.leads and stage.constraint.is_accepting(inner)
 
     def has_one_token(self, state: int) -> bool:
         """Say whether one token alone may come next."""
@@ -295,12 +294,10 @@ class StagedConstraint:
         """
         number, inner = divmod(state, _STRIDE)
         stage = self._stages[number]
-        if stage.behind >= 0 and stage.constraint.is_accepting(inner):
-            return self._settle(stage.behind, num_left)
+        if inner in stage.leads:
+            return self._settle(stage.leads[inner], num_left)
         if stage.stops is None or not stage.stops[inner]:
             return state
-        if inner in stage.holes:
-            return stage.holes[inner] * _STRIDE  # where every automaton begins
         if number:
             is_ample = num_left is None or num_left >= self._scout.num_ample_tokens
             return self._scout.first if is_ample else self._enter(None, (self._scout.call,), num_left)
@@ -352,17 +349,24 @@ class StagedConstraint:
 
     def _add_frame(self, filled: FilledFrame) -> None:
         """Add the stage of a call, and one for each of its holes."""
-        constraint, number = filled.frame.constraint, len(self._stages)
+        constraint, number = filled.constraint, len(self._stages)
         stops = filled.frame.is_hole.copy()
         stops[self._behind_call(constraint)] = True
         stage = _Stage(constraint, stops, is_call=True)
         self._stages.append(stage)
-        for state, behind in filled.frame.behind.items():
-            assert filled.span is not None  # noqa: S101 - there is a hole
-            stage.holes[state] = len(self._stages)
-            num_tokens = constraint.tokens_to_end(behind)
+        for state, filling in filled.fillings():
+            stage.leads[state] = len(self._stages) * _STRIDE  # where every automaton begins
+            ends = np.zeros(filling.constraint.num_states, bool)
+            ends[list(filling.leads)] = True
+            leads = {end: number * _STRIDE + behind for end, behind in filling.leads.items()}
             self._stages.append(
-                _Stage(filled.span, is_call=True, behind=number * _STRIDE + behind, num_tokens_behind=num_tokens)
+                _Stage(
+                    filling.constraint,
+                    ends,
+                    is_call=True,
+                    leads=leads,
+                    num_tokens_behind=filling.num_tokens_behind,
+                )
             )
 
     def _behind_call(self, constraint: Constraint) -> int:

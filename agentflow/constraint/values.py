@@ -19,9 +19,8 @@ from agentflow.constraint.free import ENTRIES
 from agentflow.constraint.graph import ContainerPlace, Graph, Run, concat
 from agentflow.constraint.grounded import KEYWORD as GROUNDED_KEYWORD
 from agentflow.constraint.grounded import Span, read_span
-from agentflow.constraint.grounding import Grounding, Hole, SpanSpec
+from agentflow.constraint.grounding import Grounding, Hole, NumberHole, SpanSpec
 from agentflow.constraint.limits import current
-from agentflow.constraint.numbers import number_text
 from agentflow.constraint.printers import Printer
 from agentflow.constraint.schema import Node, SchemaTree
 from agentflow.errors import UnsupportedSchemaError
@@ -265,8 +264,11 @@ class ValueWriter:
         span = self._span_of(node)
         if texts is None and span is not None and self.grounding is not None:
             self.graph.number_spans.append(span)
-            known = map(number_text, self.grounding.numbers(span))
-            texts = tuple(dict.fromkeys(text for text in known if found.dfa.accepts(text)))
+            copied = self.grounding.number_texts(span, found.dfa)
+            if isinstance(copied, NumberHole):
+                self._add_literal(piece, self.graph.write_hole(copied))
+                return
+            texts = copied
         for text in texts or ():
             self._add_literal(piece, (text,))
         if not texts and (span is None or span.fallback == "free"):
@@ -314,7 +316,7 @@ class ValueWriter:
     def _add_slot(self, piece: Piece, slot: SlotSpec | SpanSpec | Hole, quote: Run) -> None:
         begin, end = self.add_node(), self.add_node()
         if isinstance(slot, Hole):
-            self.graph.add_hole(begin, slot, end)
+            self.graph.add_run(begin, self.graph.write_hole(slot), end)
         else:
             self.graph.add_slot(begin, slot, end)
             self._count_states(slot)

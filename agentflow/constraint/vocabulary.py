@@ -38,6 +38,7 @@ _MAX_CACHED_BYTES, _MAX_PASSING_BYTES = 256 << 20, 16 << 20
 _log = logging.getLogger(__name__)
 _FEW_LITERALS = 16
 _MANY_LITERALS = 256
+_NUMBER_BORDER = re.compile(rb"[:,\[({](?=([-0-9]))")
 
 
 class Trie(NamedTuple):
@@ -277,6 +278,12 @@ class Vocabulary:
         np.cumsum([len(data) for data in ordered], out=offsets[1:])
         tokens = np.array([table[data] for data in ordered], np.int32)
         return Trie(*build_trie(flat, offsets, tokens))
+
+    @cached_property
+    def number_borders(self) -> frozenset[str]:
+        """Characters of numbers that some token writes together with the mark before a number."""
+        found = {pair for data in self.token_bytes if data for pair in _NUMBER_BORDER.findall(data)}
+        return frozenset(pair.decode() for pair in found)
 
     @property
     def is_large(self) -> bool:

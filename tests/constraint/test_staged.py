@@ -49,10 +49,10 @@ def compile_turn(vocabulary, tools=TOOLS, choice="auto", *, grounding=NOW, is_pa
     return compile_constraint(grammar, vocabulary)
 
 
-def make_frame(vocabulary, tool, *, is_parallel=True):
+def make_frame(vocabulary, tool, *, is_parallel=True, has_numbers=False):
     """The calls of one tool with holes."""
     write = partial(turn_grammar, tools=(tool,), tool_choice="required", is_parallel=is_parallel)
-    return Frame.of(lambda grounding: write(grounding=grounding), vocabulary, is_default=True)
+    return Frame.of(lambda grounding: write(grounding=grounding), vocabulary, is_default=True, has_numbers=has_numbers)
 
 
 def stage(vocabulary, *, choice="auto", is_parallel=True, schema=None, has_frames=False):
@@ -65,9 +65,10 @@ def stage(vocabulary, *, choice="auto", is_parallel=True, schema=None, has_frame
         return compile_turn(vocabulary, tools, choice, **options)
 
     def compile_call(name):
-        frame = make_frame(vocabulary, by_name[name], is_parallel=is_parallel) if has_frames else None
-        filled = frame and frame.fill(NOW)
-        return filled or compile_piece(name, (by_name[name],), "required")
+        if not has_frames:
+            return compile_piece(name, (by_name[name],), "required")
+        frames = [make_frame(vocabulary, by_name[name], is_parallel=is_parallel, has_numbers=n) for n in (False, True)]
+        return frames[0].fill(NOW) or frames[1].fill(NOW)
 
     by_name = {tool.name: tool for tool in TOOLS}
     before = compile_turn(vocabulary, choice=choice, grounding=BEFORE, **options)
@@ -194,6 +195,16 @@ def test_names_that_begin_alike_are_followed(vocabulary):
 
 
 STRING = {"type": "string"}
+CODE_SPAN = {"x-grounded": {"max_length": 6, "sources": ["user"]}}
+NOTE = tool("note", text=STRING, tags={"type": "array", "items": STRING, "maxItems": 2})
+CODE = tool("code", code=STRING | CODE_SPAN, sure={"type": "boolean"})
+PAY = tool(
+    "pay", amount={"type": "number"}, to=STRING, count={"type": "integer", "minimum": 10}, why=STRING | CODE_SPAN
+)
+SUMS = tool("sums", sums={"type": "array", "items": {"type": "number"}, "maxItems": 3})
+MAYBE = tool("maybe", a={"type": ["number", "null", "boolean"]}, b={"type": ["string", "null"]})
+SAID = Grounding(("Water the ferns in Paris.", "Then call Ada at noon."), ("user", "tool"))
+PAID = Grounding(("Pay 4, 41.5 or -120 to Ada.", "She has 12 cats."), ("user", "tool"))
 
 
 def pair(first, second):
@@ -201,20 +212,18 @@ def pair(first, second):
     return {"type": "object", "properties": {"a": first, "b": second}, "required": ["a", "b"]}
 
 
-NOTE = tool("note", text=STRING, tags={"type": "array", "items": STRING, "maxItems": 2})
-CODE = tool(
-    "code", code={"type": "string", "x-grounded": {"max_length": 6, "sources": ["user"]}}, sure={"type": "boolean"}
+@pytest.mark.parametrize(
+    ("called", "said"),
+    [(NOTE, SAID), (CODE, SAID), (PAY, PAID), (SUMS, PAID), (MAYBE, PAID)],
+    ids=["note", "code", "pay", "sums", "maybe"],
 )
-SAID = Grounding(("Water the ferns in Paris.", "Then call Ada at noon."), ("user", "tool"))
-
-
-@pytest.mark.parametrize("called", [NOTE, CODE], ids=["note", "code"])
-def test_a_frame_ends_within_the_budget_as_the_whole_does(vocabulary, called):
+def test_a_frame_ends_within_the_budget_as_the_whole_does(vocabulary, called, said):
     """Whatever the scores and however few tokens are left."""
-    whole = compile_turn(vocabulary, (called,), "required", grounding=SAID)
-    filled = make_frame(vocabulary, called).fill(SAID)
+    whole = compile_turn(vocabulary, (called,), "required", grounding=said)
+    filled = make_frame(vocabulary, called, has_numbers=said is PAID).fill(said)
     assert filled is not None
-    assert filled.span.num_states > 3
+    assert filled.contents
+    assert filled.constraint.min_tokens == whole.min_tokens
     staged = StagedConstraint(
         Scout.of(whole, [called.name]), compile_call=lambda _: filled, compile_answer=None, compile_whole=lambda: whole
     )
@@ -225,14 +234,17 @@ def test_a_frame_ends_within_the_budget_as_the_whole_does(vocabulary, called):
         found, state = staged.decode(scores, staged.start_state, num_tokens_left=num_left)
         assert found == expected
         assert staged.is_accepting(state) == whole.is_accepting(end)
+        heads = [found[:i] for i in range(len(found))]
+        forced = [staged.has_one_token(staged.advance(staged.start_state, head)) for head in heads]
+        assert forced == [whole.has_one_token(whole.advance(whole.start_state, head)) for head in heads]
 
 
 def test_a_frame_serves_conversations_that_were_not_known(vocabulary):
     """One frame, other spans; the texts that may be copied are those of the roles that the schema names."""
     frame = make_frame(vocabulary, CODE)
     said = [Grounding((text, "secret"), ("user", "tool")) for text in ("Paris", "Oslo or Rome")]
-    for grounding, words in zip(said, [{"Paris"}, {"Oslo", "Rome", "or", "Oslo o"}], strict=True):
-        spans = frame.fill(grounding).span
+    for grounding, words in zip(said, [{"Paris"}, {"Oslo", "Rome", "or"}], strict=True):
+        (spans,) = frame.fill(grounding).contents
         mark = spans.vocabulary.control_ids['<|"|>']
         for word in ("Paris", "Oslo", "Rome", "or", "secret"):
             tokens = [token for letter in word for token in vocabulary.encode(letter)]
@@ -243,24 +255,42 @@ def test_a_frame_serves_conversations_that_were_not_known(vocabulary):
     ("schema", "said"),
     [
         (STRING, Grounding(("", "\n"))),
-        ({"type": "integer"}, Grounding(("Room 14, please",))),
+        ({"type": "integer"}, PAID),
         ({"anyOf": [pair({"const": "Paris"}, {"const": 1}), pair(STRING, {"const": 2})]}, SAID),
     ],
     ids=["nothing to copy", "numbers", "beside a constant"],
 )
 def test_there_is_no_frame_where_holes_do_not_do(vocabulary, schema, said):
-    """Then the call is compiled for the conversation."""
+    """Then the call is compiled for the conversation, or another frame serves."""
     frame = make_frame(vocabulary, tool("f", a=schema))
     assert frame is None or frame.fill(said) is None
 
 
-def test_holes_of_one_frame_are_alike(vocabulary):
-    """Strings that are copied in different ways have none."""
-    assert make_frame(vocabulary, tool("f", a=STRING, b={"type": "string", "x-grounded": {"max_length": 3}})) is None
+@pytest.mark.parametrize(
+    "said",
+    [SAID, Grounding(("Only 1.5 of them",))],
+    ids=["no number", "none that fits"],
+)
+def test_a_frame_for_numbers_needs_one_that_fits(vocabulary, said):
+    """Without one, numbers are free."""
+    frame = make_frame(vocabulary, tool("f", a={"type": "integer"}), has_numbers=True)
+    assert frame.fill(PAID) is not None
+    assert frame.fill(said) is None
+
+
+def test_numbers_do_not_run_over_their_borders():
+    """Where a token holds a number and the mark before it, a call that copies one is compiled for the conversation."""
+    names = ["<|turn>", "<|tool_call>", "<tool_call|>", "<|tool_response>", '<|"|>']
+    controls = {name: i for i, name in enumerate(names)}
+    letters = [bytes([code]) for code in range(32, 127)]
+    for odd, is_whole in [(b"xy", True), (b"a:1", False)]:
+        vocabulary = Vocabulary([None] * len(controls) + [*letters, odd], frozenset({3}), controls)
+        frame = make_frame(vocabulary, tool("f", a={"type": "integer"}), has_numbers=True)
+        assert (frame.fill(PAID) is not None) == is_whole
 
 
 def test_a_frame_without_holes_serves_everyone(vocabulary):
     """Nothing is copied, so nothing is compiled for a conversation."""
     filled = make_frame(vocabulary, tool("f", unit={"enum": ["celsius", "kelvin"]})).fill(SAID)
-    assert filled.span is None
-    assert not filled.frame.behind
+    assert not filled.contents
+    assert not list(filled.fillings())
