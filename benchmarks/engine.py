@@ -460,7 +460,7 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument("--replicas", type=int, default=os.cpu_count() or 1, help="processes of the modes with several")
     parser.add_argument("--dtype", help="float32 or bfloat16; see `load_model`")
     parser.add_argument("--fresh", action="store_true", help="other tools in every request")
-    parser.add_argument("--max-seconds", type=float, default=450, help="leave out what is not begun then")
+    parser.add_argument("--max-seconds", type=float, default=900, help="leave out what is not begun then")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 

@@ -3,9 +3,10 @@
     python benchmarks/many_tools.py [--tools 1,2,5,10,30] [--turns 40] [--json benchmarks/results/many_tools.json]
 
 Each tool has five arguments: a number, an enumeration and three strings, which are copied from the conversation. Every
-turn has another conversation, so nothing of the turn before can be used but the names. `whole` is the automaton of all
-tools; `before` is what is compiled before the first pass when calls are compiled as they are made, and `in all` that
-and the call that is then drafted. CPU milliseconds of one thread, medians.
+turn has another conversation, so nothing of the turn before can be used but the names of the tools and what their calls
+are made of besides copied values; as many turns as there are tools, or more, come before those that count. `whole` is
+the automaton of all tools; `before` is what is compiled before the first pass when calls are compiled as they are made,
+and `in all` that and the call that is then drafted. CPU milliseconds of one thread, medians.
 """
 
 from __future__ import annotations
@@ -61,13 +62,15 @@ def scores_for(token_ids: list[int], vocab_size: int) -> torch.Tensor:
 def measure(checkpoint: Any, *, num_tools: int, num_turns: int) -> dict[str, Any]:
     """Prepare turns in both ways."""
     tools = make_tools(num_tools)
+    num_warm_up = max(NUM_WARM_UP, num_tools)
+    num_all = num_warm_up + num_turns
     codec = TurnCodec.of(checkpoint)
     times: dict[str, list[float]] = {"whole": [], "before": [], "in all": []}
-    for turn in range(num_turns):
+    for turn in range(num_all):
         started_s = time.thread_time()
         codec.compile(make_request(tools, turn), num_tokens=NUM_TOKENS)
         times["whole"].append(time.thread_time() - started_s)
-    for turn in range(num_turns, 2 * num_turns):
+    for turn in range(num_all, 2 * num_all):
         request = make_request(tools, turn)
         token_ids = codec.encode_draft(request)
         scores = scores_for(token_ids, len(codec.vocabulary))
@@ -79,16 +82,16 @@ def measure(checkpoint: Any, *, num_tools: int, num_turns: int) -> dict[str, Any
             assert found == token_ids, "the call that was meant has not been drafted"  # noqa: S101 - as it says
         times["in all"].append(time.thread_time() - started_s)
     medians = {
-        f"{name.replace(' ', '_')}_ms": 1e3 * statistics.median(taken[NUM_WARM_UP:]) for name, taken in times.items()
+        f"{name.replace(' ', '_')}_ms": 1e3 * statistics.median(taken[num_warm_up:]) for name, taken in times.items()
     }
-    return {"num_tools": num_tools, "num_turns": num_turns - NUM_WARM_UP, **medians}
+    return {"num_tools": num_tools, "num_turns": num_turns, **medians}
 
 
 def main() -> None:
     """Read the options, measure, print a table and a last line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tools", default="1,2,5,10,30", help="numbers of tools")
-    parser.add_argument("--turns", type=int, default=40, help=f"turns of each, the first {NUM_WARM_UP} not counted")
+    parser.add_argument("--turns", type=int, default=40, help="turns of each that count")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -237,14 +237,9 @@ class TurnCodec:
         self, request: GenerationRequest, tool: ToolSpec, grounding: Grounding, family: str
     ) -> Constraint | FilledFrame:
         """Fill the frame of a tool's calls, or compile these where that does not do."""
-        for has_numbers in (False, True):
-            frame = self._frame(request, tool, (family, tool.name, grounding.is_default, has_numbers))
-            filled = None if frame is None else frame.fill(grounding)
-            if filled is not None:
-                return filled
-            if frame is not None and not frame.number_spans:
-                break
-        return self._compile(request, (tool,), "required", grounding)
+        frame = self._frame(request, tool, (family, tool.name, grounding.is_default, grounding.has_numbers))
+        filled = None if frame is None else frame.fill(grounding)
+        return self._compile(request, (tool,), "required", grounding) if filled is None else filled
 
     def _frame(self, request: GenerationRequest, tool: ToolSpec, key: tuple[str, str, bool, bool]) -> Frame | None:
         known: tuple[Frame | None] | None = self._frames.get(key)

@@ -22,7 +22,6 @@ from agentflow.constraint.compiled import Constraint, compile_constraint
 from agentflow.constraint.copied import Words, compile_spans
 from agentflow.constraint.grammar import Grammar
 from agentflow.constraint.graph import HOLE
-from agentflow.constraint.grounded import Span
 from agentflow.constraint.grounding import Grounding, Hole, NumberHole, OpenGrounding
 from agentflow.constraint.vocabulary import Vocabulary
 
@@ -66,15 +65,13 @@ class Frame:
         places: The holes, by the state before them.
         is_hole: ``(S,)`` bool, the states of `places`.
         holes: What may stand in a hole, by its kind.
-        number_spans: How numbers are copied.
-        has_numbers: Whether it is for conversations that hold numbers.
+        has_numbers: Whether it is for conversations that hold numbers, or for others.
     """
 
     constraint: Constraint
     places: dict[int, Place]
     is_hole: BoolArray
     holes: tuple[Hole | NumberHole, ...]
-    number_spans: tuple[Span, ...]
     has_numbers: bool
     _distances: dict[tuple[int, ...], Constraint] = field(default_factory=dict)
 
@@ -85,7 +82,7 @@ class Frame:
         vocabulary: Vocabulary,
         *,
         is_default: bool,
-        has_numbers: bool = False,
+        has_numbers: bool,
     ) -> Frame | None:
         """Make the frame; ``None`` where something else may stand where a hole is.
 
@@ -100,15 +97,14 @@ class Frame:
         """
         if HOLE.text not in vocabulary.control_ids:
             return None
-        grammar = write(OpenGrounding(is_default=is_default, has_numbers=has_numbers))
+        grammar = write(OpenGrounding(is_default=is_default, holds_numbers=has_numbers))
         constraint = compile_constraint(grammar, vocabulary)
         places = _find_places(constraint, grammar.graph.holes)
         if places is None or len({place.kind for place in places.values()}) < len(grammar.graph.holes):
             return None
         is_hole = np.zeros(constraint.num_states, bool)
         is_hole[list(places)] = True
-        spans = tuple(dict.fromkeys(grammar.graph.number_spans))
-        return cls(constraint, places, is_hole, tuple(grammar.graph.holes), spans, has_numbers)
+        return cls(constraint, places, is_hole, tuple(grammar.graph.holes), has_numbers)
 
     def fill(self, grounding: Grounding) -> FilledFrame | None:
         """Compile what a conversation puts into the holes; ``None`` where the frame does not do for it.
@@ -116,7 +112,7 @@ class Frame:
         Raises:
             SchemaError: It is larger than the limits.
         """
-        if not self.has_numbers and any(grounding.numbers(span) for span in self.number_spans):
+        if grounding.has_numbers != self.has_numbers:
             return None
         contents: list[Constraint | Words] = []
         for kind, hole in enumerate(self.holes):

@@ -15,7 +15,6 @@ from typing import NamedTuple, TypeAlias
 
 from agentflow.constraint.fragment import SlotSpec
 from agentflow.constraint.free import Kind, allot_depths, containers
-from agentflow.constraint.grounded import Span
 from agentflow.constraint.grounding import Hole, NumberHole, SpanSpec
 from agentflow.constraint.limits import spend
 
@@ -103,7 +102,6 @@ class Graph:
         containers: Places of arrays and objects without a schema, until `place_containers` makes slots of them.
         copies: Nodes that are copies of others.
         holes: What may be copied into the holes, each kind once.
-        number_spans: How numbers are copied, where they are.
     """
 
     runs: list[list[tuple[Run, int]]] = field(default_factory=lambda: [[], []])
@@ -112,7 +110,6 @@ class Graph:
     containers: list[ContainerPlace] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
     holes: list[Hole | NumberHole] = field(default_factory=list)
-    number_spans: list[Span] = field(default_factory=list)
 
     @property
     def num_nodes(self) -> int:

@@ -75,6 +75,11 @@ class Grounding:
         found = (m[0].replace(",", "") for line in self.lines(span) for m in _NUMBER.finditer(line))
         return tuple(dict.fromkeys(Decimal(text) for text in found))
 
+    @cached_property
+    def has_numbers(self) -> bool:
+        """Whether a number stands in the texts in digits."""
+        return any(_NUMBER.search(line) for line in self.lines())
+
     def number_texts(self, span: Span, members: CharDfa) -> tuple[str, ...] | NumberHole:
         """Give the numbers that are in a set, as they are written."""
         known = map(number_text, self.numbers(span))
@@ -97,24 +102,20 @@ class Grounding:
         return {}
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, kw_only=True)
 class OpenGrounding(Grounding):
     """Texts that are not known yet: what would be copied from them stays open.
 
     Attributes:
-        has_numbers: Whether they hold numbers.
+        holds_numbers: Whether they will hold numbers.
     """
 
-    has_numbers: bool = False
-
-    def __init__(self, *, is_default: bool = True, has_numbers: bool = False) -> None:
-        """Say whether strings and numbers are grounded that say nothing of it, and whether there are numbers."""
-        super().__init__((), is_default=is_default)
-        object.__setattr__(self, "has_numbers", has_numbers)
+    texts: tuple[str, ...] = ()
+    holds_numbers: bool
 
     def number_texts(self, span: Span, members: CharDfa) -> tuple[str, ...] | NumberHole:
         """Give the place of a number."""
-        return NumberHole(span, members) if self.has_numbers else ()
+        return NumberHole(span, members) if self.holds_numbers else ()
 
     def slot(self, span: Span, members: Strings, style: Style) -> Hole:
         """Give the place of a slot."""

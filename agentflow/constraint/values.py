@@ -263,7 +263,6 @@ class ValueWriter:
         texts = found.finite
         span = self._span_of(node)
         if texts is None and span is not None and self.grounding is not None:
-            self.graph.number_spans.append(span)
             copied = self.grounding.number_texts(span, found.dfa)
             if isinstance(copied, NumberHole):
                 self._add_literal(piece, self.graph.write_hole(copied))
