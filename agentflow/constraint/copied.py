@@ -151,7 +151,7 @@ def _make_constraint(
     if final >= 0:
         source, label, target = np.append(source, final), np.append(label, num_atoms), np.append(target, final)
     nowhere = np.full(num_states, -1, np.int32)
-    return Constraint(
+    constraint = Constraint(
         vocabulary=vocabulary,
         row=np.searchsorted(source, np.arange(num_states + 1)),
         edge_label=label.astype(np.int32),
@@ -166,3 +166,7 @@ def _make_constraint(
         origin=nowhere,
         part=np.zeros(num_states, np.int32),
     )
+    order = np.append(np.flatnonzero(token_atom == 0), single).astype(np.int32)  # (V,)
+    begin = np.append(0, np.arange(len(vocabulary) - len(single), len(vocabulary) + 1))  # (K + 1,)
+    vars(constraint)["tokens_by_atom"] = order, begin  # else they would be sorted, milliseconds of a large vocabulary
+    return constraint

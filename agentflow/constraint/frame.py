@@ -25,6 +25,8 @@ from agentflow.constraint.graph import HOLE
 from agentflow.constraint.grounding import Grounding, Hole, NumberHole, OpenGrounding
 from agentflow.constraint.vocabulary import Vocabulary
 
+_MAX_SPACINGS = 16
+
 
 class Place(NamedTuple):
     """A hole in a frame.
@@ -73,7 +75,7 @@ class Frame:
     is_hole: BoolArray
     holes: tuple[Hole | NumberHole, ...]
     has_numbers: bool
-    _distances: dict[tuple[int, ...], Constraint] = field(default_factory=dict)
+    _distances: dict[tuple[int, ...], Constraint] = field(default_factory=dict)  # automata by what holes take
 
     @classmethod
     def of(
@@ -144,6 +146,8 @@ class Frame:
         """The automaton with the distances that it has where holes of each kind take so many tokens."""
         found = self._distances.get(spacing)
         if found is None:
+            if len(self._distances) >= _MAX_SPACINGS:
+                self._distances.clear()
             found = self._distances[spacing] = replace(self.constraint, distance=self._measure(spacing))
         return found
 

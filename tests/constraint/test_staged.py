@@ -1,6 +1,7 @@
 """A turn that is compiled call by call is decoded as if it had been compiled whole."""
 
 from functools import partial
+from random import Random
 
 import numpy as np
 import pytest
@@ -294,3 +295,82 @@ def test_a_frame_without_holes_serves_everyone(vocabulary):
     filled = make_frame(vocabulary, tool("f", unit={"enum": ["celsius", "kelvin"]})).fill(SAID)
     assert not filled.contents
     assert not list(filled.fillings())
+
+
+def test_what_is_copied_knows_its_tokens_by_atom(vocabulary):
+    """As they would be found by sorting."""
+    filled = make_frame(vocabulary, PAY, has_numbers=True).fill(PAID)
+    for _, filling in filled.fillings():
+        order, begin = filling.constraint.tokens_by_atom
+        del vars(filling.constraint)["tokens_by_atom"]
+        expected_order, expected_begin = filling.constraint.tokens_by_atom
+        assert (order == expected_order).all()
+        assert (begin == expected_begin).all()
+
+
+SAYINGS = [
+    "Paris,",
+    "Rome.",
+    "Oslo",
+    "12",
+    "4.5",
+    "-7",
+    "1,200",
+    "note.txt",
+    "2031-05-09",
+    "ferry!",
+    "{x:",
+    "1}",
+    "[2,",
+    "3]",
+    "é",
+    "0.50",
+    "7th",
+    "3:15",
+    "100%",
+    "#4",
+]
+VALUES = [
+    STRING, {"type": "number"}, {"type": "integer", "minimum": 3}, {"enum": ["a", 30, None]}, {"type": "boolean"},
+    {"type": ["string", "null"]}, {"type": ["number", "null"]}, {"type": ["integer", "string"]}, STRING | CODE_SPAN,
+    STRING | {"x-grounded": {"words": "any"}}, STRING | {"maxLength": 5}, STRING | {"pattern": "^[a-z]+$"},
+]  # fmt: skip
+
+
+def make_schema(random, depth=0):
+    """A schema of some kind of value."""
+    kind = random.random() if depth < 2 else 0.0
+    if kind < 0.7:
+        return random.choice(VALUES)
+    if kind < 0.8:
+        return {"type": "array", "items": make_schema(random, depth + 1), "maxItems": 2}
+    if kind < 0.9:
+        return {"anyOf": [make_schema(random, depth + 1), make_schema(random, depth + 1)]}
+    names = random.sample(["a", "b", "to", "x y"], random.randint(0, 3))
+    return tool("inner", **{name: make_schema(random, depth + 1) for name in names}).parameters
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_frames_of_any_schema_give_what_the_whole_gives(vocabulary, seed):
+    """Random tools, conversations, scores and budgets."""
+    random = Random(seed)  # noqa: S311 - no secrets
+    for _ in range(4):
+        called = tool("f", **{name: make_schema(random) for name in random.sample(["a", "b", "c", "d"], 3)})
+        said = Grounding((" ".join(random.choices(SAYINGS, k=8)), "Or 5 in Bergen"), ("user", "tool"))
+        whole = compile_turn(vocabulary, (called,), "required", grounding=said)
+        frame = make_frame(vocabulary, called, has_numbers=True)
+        filled = frame and frame.fill(said)
+        if not filled:
+            continue
+        staged = StagedConstraint(
+            Scout.of(whole, ["f"]),
+            compile_call=lambda _, f=filled: f,
+            compile_answer=None,
+            compile_whole=lambda w=whole: w,
+        )
+        for num_left in (whole.min_tokens, whole.min_tokens + random.randint(1, 12), 150):
+            scores = scores_of(vocabulary, random.randint(0, 1 << 30))
+            expected, end = decode_greedily(scores, whole, whole.start_state, num_tokens_left=num_left)
+            found, state = staged.decode(scores, staged.start_state, num_tokens_left=num_left)
+            assert found == expected
+            assert staged.is_accepting(state) == whole.is_accepting(end)
