@@ -6,16 +6,14 @@ pass. The cache of the last prompt with the same tools goes on from what both ha
 
 from __future__ import annotations
 
-import threading
 import time
 
-import anyio.to_thread
 import torch
+from engine_peers.one_at_a_time import OneAtATimeBackend
 from torch import Tensor
 from transformers import StaticCache
 
-from agentflow.backend.base import DraftObserver
-from agentflow.backend.codec import TurnCodec, kind_of
+from agentflow.backend.codec import kind_of
 from agentflow.backend.diffusion.denoiser import cache_argument
 from agentflow.backend.diffusion.loader import Checkpoint
 from agentflow.backend.diffusion.prefix import num_shared
@@ -26,30 +24,15 @@ CACHE_LENGTH = 768
 """Positions of a cache: the prompts and turns of the suite have up to 500 tokens."""
 
 
-class StaticCacheBackend:
+class StaticCacheBackend(OneAtATimeBackend):
     """Greedy decoding with transformers' modules behind the backend protocol."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
+        super().__init__(checkpoint)
         self._model = checkpoint.denoiser.model
         self._encoder = self._model.model.encoder.language_model
-        self._codec = TurnCodec.of(checkpoint)
         self._masks = LlguidanceMasks(self._codec)
         self._kept: dict[str, tuple[list[int], StaticCache]] = {}  # tokens and cache of the last prompt of each kind
-        self._turns = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        """What the checkpoint was asked for as."""
-        return self._checkpoint.name
-
-    async def generate(self, request: GenerationRequest, *, on_draft: DraftObserver | None = None) -> Generation:
-        """Write one turn."""
-        del on_draft
-        return await anyio.to_thread.run_sync(self._generate, request)
-
-    async def aclose(self) -> None:
-        """Do nothing."""
 
     @torch.inference_mode()
     def _generate(self, request: GenerationRequest) -> Generation:

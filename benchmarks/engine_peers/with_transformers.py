@@ -7,16 +7,13 @@ written for left-to-right models does when it is put into this loop.
 
 from __future__ import annotations
 
-import threading
 import time
 
-import anyio.to_thread
 import torch
+from engine_peers.one_at_a_time import OneAtATimeBackend
 from torch import Tensor
 from transformers import LogitsProcessorList
 
-from agentflow.backend.base import DraftObserver
-from agentflow.backend.codec import TurnCodec
 from agentflow.backend.diffusion.loader import Checkpoint
 from agentflow.constraint import Constraint
 from agentflow.constraint.greedy import decode_greedily
@@ -54,27 +51,12 @@ class LeftToRightMask:
         return scores.masked_fill(~is_allowed[None], -1e4)
 
 
-class TransformersBackend:
+class TransformersBackend(OneAtATimeBackend):
     """`DiffusionGemmaForBlockDiffusion.generate` behind the backend protocol."""
 
     def __init__(self, checkpoint: Checkpoint, *, has_mask: bool) -> None:
-        self._checkpoint = checkpoint
+        super().__init__(checkpoint)
         self._has_mask = has_mask
-        self._codec = TurnCodec.of(checkpoint)
-        self._turns = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        """What the checkpoint was asked for as."""
-        return self._checkpoint.name
-
-    async def generate(self, request: GenerationRequest, *, on_draft: DraftObserver | None = None) -> Generation:
-        """Write one turn."""
-        del on_draft
-        return await anyio.to_thread.run_sync(self._generate, request)
-
-    async def aclose(self) -> None:
-        """Do nothing."""
 
     @torch.inference_mode()
     def _generate(self, request: GenerationRequest) -> Generation:
