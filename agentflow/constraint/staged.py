@@ -8,7 +8,7 @@ every turn, so that it has to be compiled again. But decoding from left to right
 
 The names of the tools do not depend on the conversation: they are followed in an automaton of the same tools that was
 compiled for another one (`Scout`). Then come the arguments of the tool that was named: in a `Frame`, which is compiled
-once for a tool, with the spans of this conversation in its holes, or else compiled for this conversation. What is
+once for a tool, with the values of this conversation in its holes, or else compiled for this conversation. What is
 decoded is what the automaton of the whole turn would give; a test holds that.
 
 Posteriors need the whole automaton: for them there is `compile_constraint`.
