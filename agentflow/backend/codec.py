@@ -139,6 +139,7 @@ class TurnCodec:
         Raises:
             ConfigurationError: The conversation cannot be continued.
             ContextLengthError: The prompt leaves no room for a turn.
+            SchemaError: A schema is not JSON, or nests too deeply.
         """
         talk = protocol.render_talk(request.messages, has_empty_thought=self._has_empty_thought)
         if talk and not isinstance(talk[0], Control):  # text of the head would go on in it
@@ -237,21 +238,22 @@ class TurnCodec:
         self, request: GenerationRequest, tool: ToolSpec, grounding: Grounding, family: str
     ) -> Constraint | FilledFrame:
         """Fill the frame of a tool's calls, or compile these where that does not do."""
-        frame = self._frame(request, tool, (family, tool.name, grounding.is_default, grounding.has_numbers))
+        frame = self._frame(request, tool, grounding, family)
         filled = None if frame is None else frame.fill(grounding)
         return self._compile(request, (tool,), "required", grounding) if filled is None else filled
 
-    def _frame(self, request: GenerationRequest, tool: ToolSpec, key: tuple[str, str, bool, bool]) -> Frame | None:
+    def _frame(self, request: GenerationRequest, tool: ToolSpec, grounding: Grounding, family: str) -> Frame | None:
+        key = (family, tool.name, grounding.is_default, grounding.has_numbers)
         known: tuple[Frame | None] | None = self._frames.get(key)
         if known is not None:
             return known[0]
         frame = None
         with suppress(SchemaError):  # compiling the call for the conversation says what it is
             frame = Frame.of(
-                lambda grounding: self._describe(request, (tool,), "required", grounding),
+                lambda unknown: self._describe(request, (tool,), "required", unknown),
                 self.vocabulary,
-                is_default=key[2],
-                has_numbers=key[3],
+                is_default=grounding.is_default,
+                has_numbers=grounding.has_numbers,
             )
         self._frames[key] = (frame,)
         return frame

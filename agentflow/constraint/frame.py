@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agentflow.constraint.automaton import BoolArray, IntArray
+from agentflow.constraint.automaton import IntArray
 from agentflow.constraint.compiled import Constraint, compile_constraint
 from agentflow.constraint.copied import Words, compile_spans
 from agentflow.constraint.grammar import Grammar
@@ -65,14 +65,12 @@ class Frame:
     Attributes:
         constraint: The automaton.
         places: The holes, by the state before them.
-        is_hole: ``(S,)`` bool, the states of `places`.
         holes: What may stand in a hole, by its kind.
         has_numbers: Whether it is for conversations that hold numbers, or for others.
     """
 
     constraint: Constraint
     places: dict[int, Place]
-    is_hole: BoolArray
     holes: tuple[Hole | NumberHole, ...]
     has_numbers: bool
     _distances: dict[tuple[int, ...], Constraint] = field(default_factory=dict)  # automata by what holes take
@@ -104,9 +102,7 @@ class Frame:
         places = _find_places(constraint, grammar.graph.holes)
         if places is None or len({place.kind for place in places.values()}) < len(grammar.graph.holes):
             return None
-        is_hole = np.zeros(constraint.num_states, bool)
-        is_hole[list(places)] = True
-        return cls(constraint, places, is_hole, tuple(grammar.graph.holes), has_numbers)
+        return cls(constraint, places, tuple(grammar.graph.holes), has_numbers)
 
     def fill(self, grounding: Grounding) -> FilledFrame | None:
         """Compile what a conversation puts into the holes; ``None`` where the frame does not do for it.

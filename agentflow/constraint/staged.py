@@ -79,9 +79,14 @@ class Scout:
         num_ample_tokens = 2 * int(constraint.distance.max()) + _MARGIN
         part, number = _cut(constraint, first, frozenset(named))
         named = {number[state]: name for state, name in named.items()}
-        stops = np.zeros(part.num_states, bool)
-        stops[list(named)] = True
-        return cls(part, call, number[first], named, stops, num_ample_tokens)
+        return cls(part, call, number[first], named, _mark(part, named), num_ample_tokens)
+
+
+def _mark(constraint: Constraint, states: Iterable[int]) -> BoolArray:
+    """Say of each state of an automaton whether it is one of some, ``(S,)`` bool."""
+    is_one = np.zeros(constraint.num_states, bool)
+    is_one[list(states)] = True
+    return is_one
 
 
 def _find_names(constraint: Constraint, whole: dict[bytes, str], first: int, call: int) -> _Named | None:
@@ -343,26 +348,21 @@ class StagedConstraint:
         if isinstance(compiled, FilledFrame):
             self._add_frame(compiled)
             return
-        stops = np.zeros(compiled.num_states, bool)
-        stops[self._behind_call(compiled)] = True
-        self._stages.append(_Stage(compiled, stops, is_call=True))
+        self._stages.append(_Stage(compiled, _mark(compiled, [self._behind_call(compiled)]), is_call=True))
 
     def _add_frame(self, filled: FilledFrame) -> None:
         """Add the stage of a call, and one for each of its holes."""
         constraint, number = filled.constraint, len(self._stages)
-        stops = filled.frame.is_hole.copy()
-        stops[self._behind_call(constraint)] = True
+        stops = _mark(constraint, [*filled.frame.places, self._behind_call(constraint)])
         stage = _Stage(constraint, stops, is_call=True)
         self._stages.append(stage)
         for state, filling in filled.fillings():
             stage.leads[state] = len(self._stages) * _STRIDE  # where every automaton begins
-            ends = np.zeros(filling.constraint.num_states, bool)
-            ends[list(filling.leads)] = True
             leads = {end: number * _STRIDE + behind for end, behind in filling.leads.items()}
             self._stages.append(
                 _Stage(
                     filling.constraint,
-                    ends,
+                    _mark(filling.constraint, filling.leads),
                     is_call=True,
                     leads=leads,
                     num_tokens_behind=filling.num_tokens_behind,
