@@ -13,10 +13,17 @@ from agentflow.backend.diffusion.untrained import build_config, build_model
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
-@pytest.fixture(scope="module")
-def model():
-    """A dense network with sliding and full layers of different head sizes, and norms that are not 1."""
-    return build_model(build_config(vocab_size=96, canvas_length=16, num_experts=0), scale=3.0)
+@pytest.fixture(scope="module", params=[(8, 16), (16, 48)], ids=["torch", "loops"])
+def model(request):
+    """A dense network with sliding and full layers of different head sizes, and norms that are not 1.
+
+    Heads of the first sizes attend with torch's attention, those of the others in compiled loops.
+    """
+    head_dim, global_head_dim = request.param
+    config = build_config(
+        vocab_size=96, canvas_length=16, num_experts=0, head_dim=head_dim, global_head_dim=global_head_dim
+    )
+    return build_model(config, scale=3.0)
 
 
 @pytest.fixture(scope="module")

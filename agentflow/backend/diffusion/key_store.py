@@ -7,16 +7,19 @@
 Whoever goes on from a place may write behind it if nobody else needs what is there. What is only kept for others goes
 aside and comes back when it is asked for; beside a request that is at work there, a copy of the beginning is made.
 
-Shapes: ``K`` key heads, ``D`` head size.
+Shapes: ``K`` key heads, ``T`` room, ``D`` head size.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from functools import cached_property
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from agentflow.backend.diffusion.denoiser import Context
@@ -25,34 +28,123 @@ _ROOM = 128
 """Room is a multiple of so many positions."""
 
 
-class KeyStore:
-    """Keys and values of one request, with room to grow: per layer ``(2, K, room, D)``.
+class LayerStore(ABC):
+    """Keys and values of one layer, position by position; arrays of a kind that its attention takes.
 
     Attributes:
-        layers: The layers.
-        sharers: The contexts that read from here, each up to its own length.
-        lock: Held while one of them makes sure that nobody else needs what it is going to write over.
+        keys: The keys, see there.
+        values: ``(K, T, D)``.
     """
 
-    def __init__(self, layers: list[Tensor]) -> None:
-        self.layers = layers
-        self.sharers: WeakSet[PackedContext] = WeakSet()
-        self.lock = Lock()
+    def __init__(self, keys: Any, values: Any) -> None:
+        self.keys, self.values = keys, values
 
     @property
     def room(self) -> int:
         """Positions that fit."""
-        return self.layers[0].shape[2]
+        return int(self.values.shape[1])
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all room."""
+        return int(self.keys.nbytes + self.values.nbytes)
+
+    @abstractmethod
+    def empty(self, room: int) -> LayerStore:
+        """Make another one like it with as much room; what is not written takes no memory yet."""
+
+    @abstractmethod
+    def keys_between(self, first: int, end: int) -> Any:
+        """Give the keys of some positions, to be read or written."""
+
+    def copy_from(self, other: LayerStore, first: int, end: int, *, to: int) -> None:
+        """Copy some positions of another one of the kind, here from `to` on."""
+        self.keys_between(to, to + end - first)[:] = other.keys_between(first, end)
+        self.values[:, to : to + end - first] = other.values[:, first:end]
+
+
+class PlainLayer(LayerStore):
+    """For torch's attention: tensors, keys ``(K, T, D)``."""
+
+    def empty(self, room: int) -> PlainLayer:
+        """See `LayerStore.empty`."""
+        num_keys, _, size = self.values.shape
+        return PlainLayer(self.keys.new_empty(num_keys, room, size), self.values.new_empty(num_keys, room, size))
+
+    def keys_between(self, first: int, end: int) -> Tensor:
+        """See `LayerStore.keys_between`."""
+        found: Tensor = self.keys[:, first:end]
+        return found
+
+
+class LoopLayer(LayerStore):
+    """For compiled loops (`attention`): arrays of float32, keys ``(K, D, T)``."""
+
+    def empty(self, room: int) -> LoopLayer:
+        """See `LayerStore.empty`."""
+        num_keys, _, size = self.values.shape
+        return LoopLayer(np.empty((num_keys, size, room), np.float32), np.empty((num_keys, room, size), np.float32))
+
+    def keys_between(self, first: int, end: int) -> npt.NDArray[np.float32]:
+        """See `LayerStore.keys_between`."""
+        found: npt.NDArray[np.float32] = self.keys[:, :, first:end]
+        return found
+
+
+class KeyStore:
+    """Keys and values of one request, layer by layer, and the contexts that read from here.
+
+    Attributes:
+        layers: The layers; all have the same room.
+        lock: Held while one of the contexts makes sure that nobody else needs what it is going to write over.
+    """
+
+    def __init__(self, layers: list[LayerStore]) -> None:
+        self.layers = layers
+        self.lock = Lock()
+        self._sharers: dict[int | None, WeakSet[PackedContext]] = {}  # by where their end was put aside
+
+    @property
+    def room(self) -> int:
+        """Positions that fit."""
+        return self.layers[0].room
+
+    @cached_property
+    def num_bytes(self) -> int:
+        """Memory of all room."""
+        return sum(layer.num_bytes for layer in self.layers)
+
+    def copied(self, first: int, end: int, *, room: int) -> list[LayerStore]:
+        """Give layers of their own that begin with some of the positions."""
+        copies = [layer.empty(room) for layer in self.layers]
+        for copy, layer in zip(copies, self.layers, strict=True):
+            copy.copy_from(layer, first, end, to=0)
+        return copies
 
     def grown(self, num_kept: int, num_needed: int) -> KeyStore:
         """A store of its own with the first `num_kept` positions and room for `num_needed` and half as many again."""
-        room = -(-3 * num_needed // (2 * _ROOM)) * _ROOM  # what is not written takes no memory yet
-        layers = []
-        for layer in self.layers:
-            copy = layer.new_empty(*layer.shape[:2], room, layer.shape[3])  # (2, K, room, D)
-            copy[:, :, :num_kept] = layer[:, :, :num_kept]
-            layers.append(copy)
-        return KeyStore(layers)
+        return KeyStore(self.copied(0, num_kept, room=-(-3 * num_needed // (2 * _ROOM)) * _ROOM))
+
+    def join(self, context: PackedContext) -> None:
+        """Let a context read from here; the lock is held."""
+        self._sharers.setdefault(context.aside_from, WeakSet()).add(context)
+
+    def leave(self, context: PackedContext) -> None:
+        """Forget a context that has joined, before it puts anything aside or takes it back; the lock is held."""
+        sharers = self._sharers[context.aside_from]
+        sharers.discard(context)
+        if not sharers:
+            del self._sharers[context.aside_from]
+
+    def who_needs(self, first: int) -> list[PackedContext]:
+        """Give the contexts that need what stands here from a position on; the lock is held."""
+        return [
+            context
+            for aside_from, sharers in self._sharers.items()
+            if aside_from is None or aside_from > first
+            for context in sharers
+            if context.reach > first
+        ]
 
 
 class PackedContext(Context):
@@ -68,11 +160,16 @@ class PackedContext(Context):
         self._num_claimed = 0  # positions that it may have written
         self._end = end
         with store.lock:
-            store.sharers.add(self)
+            store.join(self)
 
     def fork(self) -> PackedContext:
         """See `Context.fork`."""
         return PackedContext(self._store, self.num_tokens, self._end)
+
+    @property
+    def aside_from(self) -> int | None:
+        """Position from which on it lies elsewhere; ``None``: nowhere."""
+        return None if self._end is None else self._end.first
 
     @property
     def reach(self) -> int:
@@ -82,7 +179,7 @@ class PackedContext(Context):
     @property
     def num_bytes(self) -> int:
         """See `Context.num_bytes`."""
-        return sum(layer.nbytes for layer in self._store.layers) * self.num_tokens // max(self._store.room, 1)
+        return self._store.num_bytes * self.num_tokens // max(self._store.room, 1)
 
     @property
     def can_crop(self) -> bool:
@@ -93,44 +190,55 @@ class PackedContext(Context):
         """See `Context.crop_inplace`."""
         self.num_tokens = self._num_claimed = min(num_tokens, self.num_tokens)
         if self._end is not None and self.num_tokens <= self._end.first:
-            self._end = None
+            with self._store.lock:
+                self._move(self._store, None)
 
-    def writable(self, num_new: int) -> list[Tensor]:
-        """The layers, ``(2, K, room, D)`` each, with room for `num_new` more positions that nobody else sees."""
+    def writable(self, num_new: int) -> list[LayerStore]:
+        """The layers, with room for `num_new` more positions that nobody else sees."""
         needed = self.num_tokens + num_new
-        store = self._store
-        first = self.num_tokens if self._end is None else self._end.first
+        store, end = self._store, self._end
+        first = self.num_tokens if end is None else end.first
         with store.lock:
-            others = [other for other in store.sharers if other is not self and other.reach > first]
+            others = [other for other in store.who_needs(first) if other is not self]
             if needed <= store.room and all(other.is_kept for other in others):
                 for other in others:
                     other._put_aside(first)  # noqa: SLF001 - of the same class
+                if end is not None:
+                    self._move(store, None)
             else:
-                self._store = store.grown(first, needed)
-        if self._store is not store:
-            self._store.sharers.add(self)
-            store.sharers.discard(self)
-        if self._end is not None:
-            self._end.put_back(self._store, self.num_tokens)
-            self._end = None
+                self._move(store.grown(first, needed), None)
+        if end is not None:
+            end.put_into(self._store.layers, end.first, self.num_tokens)
         self._num_claimed = needed
         return self._store.layers
 
+    def _move(self, store: KeyStore, end: _End | None) -> None:
+        """Read from another store, or have another part elsewhere; the lock of its own store is held."""
+        self._store.leave(self)
+        self._store, self._end = store, end
+        store.join(self)
+
     def _put_aside(self, first: int) -> None:
         """Keep the positions from `first` on elsewhere; nobody writes into what is before."""
-        end = [layer[:, :, first : self.reach].clone() for layer in self._store.layers]  # (2, K, n, D) each
+        end_here = self.num_tokens if self._end is None else self._end.first
+        layers = self._store.copied(first, end_here, room=self.num_tokens - first)
         if self._end is not None:
-            end = [torch.cat(pair, dim=2) for pair in zip(end, self._end.layers, strict=True)]
-        self._end = _End(first, end)
+            self._end.put_into(layers, end_here - first, self.num_tokens)
+        self._move(self._store, _End(first, layers))
 
 
 class _End(NamedTuple):
-    """The last keys and values of a context, apart from the others: from a position on, per layer ``(2, K, n, D)``."""
+    """The last keys and values of a context, apart from the others.
+
+    Attributes:
+        first: Position of the first of them.
+        layers: The layers.
+    """
 
     first: int
-    layers: list[Tensor]
+    layers: list[LayerStore]
 
-    def put_back(self, store: KeyStore, num_tokens: int) -> None:
-        """Write them into a store, up to a number of positions."""
-        for layer, end in zip(store.layers, self.layers, strict=True):
-            layer[:, :, self.first : num_tokens] = end[:, :, : num_tokens - self.first]
+    def put_into(self, layers: list[LayerStore], to: int, num_tokens: int) -> None:
+        """Copy what belongs to the first `num_tokens` positions of the context into other layers, from `to` on."""
+        for layer, end in zip(layers, self.layers, strict=True):
+            layer.copy_from(end, 0, num_tokens - self.first, to=to)

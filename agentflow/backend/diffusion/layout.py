@@ -12,14 +12,14 @@ length, ``K`` key heads, ``D`` head size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from agentflow.backend.diffusion.key_store import PackedContext
+from agentflow.backend.diffusion.key_store import LayerStore, PackedContext
 from agentflow.backend.diffusion.segment import Segment
 
 
@@ -28,12 +28,12 @@ class Place(NamedTuple):
 
     Attributes:
         tokens: Where its tokens stand in the packed row.
-        keys: Its layers, ``(2, K, room, D)`` each.
+        layers: Its store.
         first: Position of the first of them in the context.
     """
 
     tokens: slice
-    keys: list[Tensor]
+    layers: Sequence[LayerStore]
     first: int
 
     @property
@@ -47,17 +47,20 @@ class Query(NamedTuple):
 
     Attributes:
         rows: The rows.
-        keys: The layers of their request, ``(2, K, room, D)`` each.
+        layers: The store of their request.
+        first: Position of the first of them in the context.
         end: How many positions of the context there are up to the last of them.
-        masks: By kind of layer, ``(T_new, T)``, bool or added to scores; ``None``: all up to `end`.
-        is_causal: Whether they look only at their own and earlier positions where there is no mask.
+        is_read: Whether they look only at their own and earlier positions; a canvas looks at all up to `end`.
+        masks: By kind of layer, ``(T_new, T)``, bool or added to scores; ``None``: what `is_read` says. Empty where
+            nobody asks for masks.
     """
 
     rows: slice
-    keys: list[Tensor]
+    layers: Sequence[LayerStore]
+    first: int
     end: int
-    masks: dict[str, Tensor | None]
-    is_causal: bool
+    is_read: bool
+    masks: Mapping[str, Tensor | None]
 
 
 class Layout(NamedTuple):
@@ -87,12 +90,20 @@ class Layouter:
         context_length: Positions of a context at most.
         dtype: Of its hidden states.
         device: Where they are.
+        has_masks: Whether attention takes masks.
     """
 
     def __init__(
-        self, *, kinds: Iterable[str], window: int, context_length: int, dtype: torch.dtype, device: torch.device
+        self,
+        *,
+        kinds: Iterable[str],
+        window: int,
+        context_length: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        has_masks: bool,
     ) -> None:
-        self._kinds = frozenset(kinds)
+        self._kinds = frozenset(kinds if has_masks else ())
         self._window = window
         self._dtype = dtype
         self._all = torch.arange(context_length, device=device)  # (T,)
@@ -112,19 +123,18 @@ class Layouter:
                 first = segment.context.num_tokens + len(segment.token_ids)
                 masks = {kind: self._canvas_mask(first, len(segment.canvas), kind) for kind in self._kinds}
                 place = plan.add(store, first, len(segment.canvas))
-                plan.ask(place, masks, is_causal=False)
-                plan.ask_last(place, masks, num_unwanted=0, is_causal=False)
+                plan.ask(place, masks, is_read=False)
+                plan.ask_last(place, masks, num_unwanted=0, is_read=False)
         return plan.finish(self._all.device)
 
-    def _add_read(self, plan: _Plan, segment: Segment, store: list[Tensor]) -> None:
+    def _add_read(self, plan: _Plan, segment: Segment, store: Sequence[LayerStore]) -> None:
         first, num_new, num_unwanted = segment.context.num_tokens, len(segment.token_ids), segment.num_unwanted
         place = plan.add(store, first, num_new)
         masks = self._read_masks(first, num_new)
-        plan.ask(place, masks, is_causal=first == 0 and num_new > 1)
+        plan.ask(place, masks, is_read=True)
         if num_unwanted:
-            first, num_new = first + num_unwanted, num_new - num_unwanted
-            masks = self._read_masks(first, num_new)
-        plan.ask_last(place, masks, num_unwanted=num_unwanted, is_causal=first == 0 and num_new > 1)
+            masks = self._read_masks(first + num_unwanted, num_new - num_unwanted)
+        plan.ask_last(place, masks, num_unwanted=num_unwanted, is_read=True)
 
     def _window_of(self, kind: str, num_tokens: int) -> int | None:
         """How far back a layer looks, where that is less than so many tokens."""
@@ -164,23 +174,24 @@ class _Plan:
     wanted: list[int] = field(default_factory=list)
     last_queries: list[Query] = field(default_factory=list)
 
-    def add(self, store: list[Tensor], first: int, num_tokens: int) -> Place:
+    def add(self, layers: Sequence[LayerStore], first: int, num_tokens: int) -> Place:
         """Put the tokens of one request behind the others."""
         start = len(self.positions)
         self.positions += range(first, first + num_tokens)
-        self.places.append(Place(slice(start, start + num_tokens), store, first))
+        self.places.append(Place(slice(start, start + num_tokens), layers, first))
         return self.places[-1]
 
-    def ask(self, place: Place, masks: dict[str, Tensor | None], *, is_causal: bool) -> None:
+    def ask(self, place: Place, masks: Mapping[str, Tensor | None], *, is_read: bool) -> None:
         """Let tokens look at their context in all layers but the last."""
-        self.queries.append(Query(place.tokens, place.keys, place.end, masks, is_causal))
+        self.queries.append(Query(place.tokens, place.layers, place.first, place.end, is_read, masks))
 
-    def ask_last(self, place: Place, masks: dict[str, Tensor | None], *, num_unwanted: int, is_causal: bool) -> None:
+    def ask_last(self, place: Place, masks: Mapping[str, Tensor | None], *, num_unwanted: int, is_read: bool) -> None:
         """Let those that are wanted look at it in the last."""
         wanted = range(place.tokens.start + num_unwanted, place.tokens.stop)
         if wanted:
             rows = slice(len(self.wanted), len(self.wanted) + len(wanted))
-            self.last_queries.append(Query(rows, place.keys, place.end, masks, is_causal))
+            first = place.first + num_unwanted
+            self.last_queries.append(Query(rows, place.layers, first, place.end, is_read, masks))
             self.wanted += wanted
 
     def finish(self, device: torch.device) -> Layout:

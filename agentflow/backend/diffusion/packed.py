@@ -22,13 +22,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from agentflow.backend.diffusion.attention import LANES, attend, write_keys
 from agentflow.backend.diffusion.denoiser import Context, Denoiser, Rotary
-from agentflow.backend.diffusion.dense import DenseDenoiser
-from agentflow.backend.diffusion.key_store import KeyStore, PackedContext
+from agentflow.backend.diffusion.dense import DenseDenoiser, DenseLayer
+from agentflow.backend.diffusion.key_store import KeyStore, LayerStore, LoopLayer, PackedContext, PlainLayer
 from agentflow.backend.diffusion.lanes import Lanes
 from agentflow.backend.diffusion.layout import Layout, Layouter, Place, Query
 from agentflow.backend.diffusion.matrix import round_rows
@@ -109,12 +111,14 @@ class PackedDenoiser(DenseDenoiser):
         super().__init__(model, product_dtype=product_dtype)
         self.lanes = Lanes() if self._is_small else None
         self._angle_tables = {kind: self._make_table(kind) for kind in set(self._layer_types)}
+        self._has_loops = self._is_small and all(layer.head_size % LANES == 0 for layer in self._layers)
         self._layouter = Layouter(
             kinds=self._angle_tables,
             window=self._window,
             context_length=self.context_length,
             dtype=self.dtype,
             device=self.device,
+            has_masks=not self._has_loops,
         )
         num_outputs = (self._layers[-1].head_norm.shape[0] - self._layers[-1].num_keys) * self._layers[-1].head_size
         self._last_query = self._layers[-1].projection.part(slice(None, num_outputs))  # (Q * D, H)
@@ -130,11 +134,17 @@ class PackedDenoiser(DenseDenoiser):
 
     def open_context(self) -> PackedContext:
         """A context that has read nothing yet."""
-        layers = [
-            layer.head_norm.new_empty(2, layer.num_keys, 0, layer.head_size)  # (2, K, 0, D)
-            for layer in self._layers
-        ]
+        layers = [self._open_layer(layer) for layer in self._layers]
         return PackedContext(KeyStore(layers))
+
+    def _open_layer(self, layer: DenseLayer) -> LayerStore:
+        if self._has_loops:
+            return LoopLayer(
+                np.empty((layer.num_keys, layer.head_size, 0), np.float32),
+                np.empty((layer.num_keys, 0, layer.head_size), np.float32),
+            )
+        empty = layer.head_norm.new_empty(layer.num_keys, 0, layer.head_size)  # (K, 0, D)
+        return PlainLayer(empty, empty)
 
     def read_inplace(self, context: Context, token_ids: Sequence[int]) -> Tensor:
         """See `Denoiser.read_inplace`."""
@@ -203,54 +213,89 @@ class PackedDenoiser(DenseDenoiser):
         num_rotated = layer.head_norm.shape[0]  # Q + K
         heads = layer.projection.multiply(normal).view(len(hidden), -1, layer.head_size)
         heads = self._normalize(heads)  # (N, Q + K or 2K, D)
-        turned = _rotate(heads[:, :num_rotated] * layer.head_norm, rotary).transpose(0, 1)  # (Q + K, N, D)
-        _write(layout.places, index, turned[-layer.num_keys :], heads[:, -layer.num_keys :].transpose(0, 1))
-        return self._look(hidden, turned[: -layer.num_keys], index, layout.queries)  # (N, H)
+        turned = _rotate(heads[:, :num_rotated] * layer.head_norm, rotary)  # (N, Q + K, D)
+        self._write(layout.places, index, turned, heads)
+        return self._look(hidden, turned, index, layout.queries)  # (N, H)
 
     def _attend_last(self, hidden: Tensor, normal: Tensor, rotary: Rotary, layout: Layout) -> Tensor:
         """Attend in the last layer: all leave keys and values, only those that are wanted look at them, ``(M, H)``."""
         assert layout.wanted is not None  # noqa: S101 - the caller's case
-        layer, wanted = self._layers[-1], self.fill_up(layout.wanted)  # (M,)
+        layer, wanted, index = self._layers[-1], self.fill_up(layout.wanted), len(self._layers) - 1  # (M,)
         heads = self._last_keys.multiply(normal).view(len(normal), -1, layer.head_size)
         heads = self._normalize(heads)  # (N, K or 2K, D)
         num_queries = layer.head_norm.shape[0] - layer.num_keys  # Q
         keys = _rotate(heads[:, : layer.num_keys] * layer.head_norm[num_queries:], rotary)  # (N, K, D)
-        _write(layout.places, -1, keys.transpose(0, 1), heads[:, -layer.num_keys :].transpose(0, 1))
+        self._write(layout.places, index, keys, heads)
         if not layout.last_queries:
             return hidden[:0]  # (0, H)
         asked = self._last_query.multiply(normal[wanted]).view(len(wanted), num_queries, layer.head_size)
         asked = self._normalize(asked) * layer.head_norm[:num_queries]  # (M, Q, D)
-        asked = _rotate(asked, (rotary[0][wanted], rotary[1][wanted])).transpose(0, 1)  # (Q, M, D)
-        return self._look(hidden[wanted], asked, len(self._layers) - 1, layout.last_queries)
+        asked = _rotate(asked, (rotary[0][wanted], rotary[1][wanted]))  # (M, Q, D)
+        return self._look(hidden[wanted], asked, index, layout.last_queries)
+
+    def _write(self, places: Sequence[Place], index: int, turned: Tensor, heads: Tensor) -> None:
+        """Write new keys and values into the stores of their requests.
+
+        Args:
+            places: Where they go.
+            index: The layer.
+            turned: Heads that end with the keys, ``(N, ..., D)``.
+            heads: Heads that end with the values, ``(N, ..., D)``.
+        """
+        if self._has_loops:
+            keys_in, values_in = turned.numpy(), heads.numpy()
+            for place in places:
+                num = place.tokens.stop - place.tokens.start
+                layer = place.layers[index]
+                write_keys(keys_in, values_in, place.tokens.start, num, layer.keys, layer.values, place.first)
+            return
+        num_keys = self._layers[index].num_keys
+        new = PlainLayer(turned[:, -num_keys:].transpose(0, 1), heads[:, -num_keys:].transpose(0, 1))
+        for place in places:
+            place.layers[index].copy_from(new, place.tokens.start, place.tokens.stop, to=place.first)
 
     def _look(self, hidden: Tensor, asked: Tensor, index: int, queries: Sequence[Query]) -> Tensor:
-        """Let rows look at their contexts and add what they find, ``(N, H)``; ``asked`` is ``(Q, N, D)``."""
-        kind, layer = self._layer_types[index], self._layers[index]
-        looks = [_find(asked, query, index, query.masks[kind]) for query in queries]  # (T_new, Q, D) each
-        num_blank = len(hidden) - sum(map(len, looks))
-        looks += [hidden.new_zeros(num_blank, *looks[0].shape[1:])] * (num_blank > 0)
-        mixed = layer.output.multiply(torch.cat(looks).flatten(1))  # (N, H)
+        """Let rows look at their contexts and add what they find, ``(N, H)``.
+
+        Args:
+            hidden: The rows, ``(N, H)``.
+            asked: Heads that begin with their queries, ``(N, ..., D)``.
+            index: The layer.
+            queries: What they may look at.
+        """
+        layer = self._layers[index]
+        num_heads = layer.head_norm.shape[0] - layer.num_keys  # Q
+        found = asked.new_empty(len(hidden), num_heads, layer.head_size)  # (N, Q, D)
+        found[queries[-1].rows.stop :] = 0  # rows that fill the pass up
+        if self._has_loops:
+            window = self._window if self._layer_types[index] == "sliding_attention" else 0
+            asked_in, out = asked.numpy(), found.numpy()
+            for query in queries:
+                num, own = query.rows.stop - query.rows.start, query.layers[index]
+                attend(
+                    asked_in, query.rows.start, num, own.keys, own.values, query.first, query.end, query.is_read,
+                    window, out,
+                )  # fmt: skip
+        else:
+            for query in queries:
+                mask = query.masks[self._layer_types[index]]
+                found[query.rows] = _find(asked[query.rows, :num_heads], query, index, mask)
+        mixed = layer.output.multiply(found.flatten(1))  # (N, H)
         return torch.addcmul(hidden, self._normalize(mixed), layer.attention_norm)  # (N, H)
-
-
-def _write(places: Sequence[Place], index: int, keys: Tensor, values: Tensor) -> None:
-    """Write new keys and values, ``(K, N, D)`` each, into the stores of their requests."""
-    both = torch.stack([keys, values])  # (2, K, N, D)
-    for place in places:
-        place.keys[index][:, :, place.first : place.end] = both[:, :, place.tokens]
 
 
 def _find(asked: Tensor, query: Query, index: int, mask: Tensor | None) -> Tensor:
     """Attend, ``(T_new, Q, D)``."""
-    store = query.keys[index]
+    layer = query.layers[index]
+    keys, values = layer.keys[:, : query.end], layer.values[:, : query.end]  # (K, T, D) each
     mixed = functional.scaled_dot_product_attention(
-        asked[None, :, query.rows],
-        store[None, 0, :, : query.end],
-        store[None, 1, :, : query.end],
+        asked.transpose(0, 1)[None],
+        keys[None],
+        values[None],
         attn_mask=mask,
-        is_causal=query.is_causal and mask is None,
+        is_causal=query.is_read and mask is None and query.first == 0,
         scale=1.0,
-        enable_gqa=store.shape[1] < len(asked),
+        enable_gqa=len(keys) < asked.shape[1],
     )  # (1, Q, T_new, D)
     return mixed[0].transpose(0, 1)  # (T_new, Q, D)
 
