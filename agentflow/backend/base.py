@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from agentflow.errors import AgentflowError
 from agentflow.types import Draft, Generation, GenerationRequest
 
 DraftObserver: TypeAlias = Callable[[Draft], None]
 """Called with the canvas after every denoising step; must return quickly and never raise."""
+
+TurnListener: TypeAlias = Callable[[Generation | AgentflowError], None]
+"""Called once with the turn, or why there is none, from any thread."""
 
 
 @runtime_checkable
@@ -47,4 +51,25 @@ class Backend(Protocol):
 
     async def aclose(self) -> None:
         """Release the device, threads and connections. Closing twice is harmless."""
+        ...
+
+
+@runtime_checkable
+class CallingBackend(Backend, Protocol):
+    """A backend that can also call back, for those who have no event loop or no time for one."""
+
+    def begin(self, request: GenerationRequest, on_done: TurnListener) -> Callable[[], None] | None:
+        """Begin a turn in the calling thread and return at once.
+
+        Args:
+            request: What to write.
+            on_done: Told the outcome.
+
+        Returns:
+            What drops the turn, after which `on_done` is not called any more; ``None`` if the turn was not begun, since
+            it takes long to prepare or has a time limit: then use `generate`.
+
+        Raises:
+            AgentflowError: What `generate` would raise before the first step.
+        """
         ...

@@ -234,6 +234,13 @@ class TurnCodec:
             compile_whole=lambda: self._compile(request, request.tools, request.tool_choice, grounding),
         )
 
+    def is_prepared(self, request: GenerationRequest) -> bool:
+        """Whether `compile_staged` takes little for a request, because turns with its tools were compiled before."""
+        if not request.settings.is_constrained or self._grounding(request) is None:
+            return False
+        with self._lock:
+            return self._scouts.get(_family(request)) is not None
+
     def _compile_call(
         self, request: GenerationRequest, tool: ToolSpec, grounding: Grounding, family: str
     ) -> Constraint | FilledFrame:

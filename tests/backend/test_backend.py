@@ -2,12 +2,15 @@
 
 import json
 import threading
+from dataclasses import replace
+from queue import SimpleQueue
 
 import anyio
+import anyio.to_thread
 import jsonschema
 import pytest
 
-from agentflow.backend.base import Backend
+from agentflow.backend.base import Backend, CallingBackend
 from agentflow.backend.diffusion.backend import DiffusionBackend
 from agentflow.backend.diffusion.loader import load_checkpoint
 from agentflow.backend.diffusion.untrained import save_untrained_checkpoint
@@ -78,6 +81,37 @@ async def test_an_untrained_network_answers_with_valid_json(backend):
         assert generation.usage.denoising_steps == generation.usage.num_forwards <= 8
         assert generation.usage.num_canvases in (1, 2)
         assert generation.usage.log_partition < 0
+
+
+@pytest.mark.anyio
+@pytest.mark.slow
+async def test_a_turn_may_be_begun_and_called_back_for(checkpoint):
+    """It is the turn that is awaited otherwise, once the tools are known; turns with a time limit are left alone."""
+    backend = DiffusionBackend(replace(checkpoint, sampler_config=replace(checkpoint.sampler_config, is_checked=True)))
+    assert isinstance(backend, CallingBackend)
+    outcomes = SimpleQueue()
+    request = ask("Save it: Oslo.", tools=[WEATHER], tool_choice="required", seed=3, is_grounded=True)
+
+    assert backend.begin(request, outcomes.put) is None
+    expected = await backend.generate(request)
+    assert backend.begin(request, outcomes.put) is not None
+    found = await anyio.to_thread.run_sync(outcomes.get)
+
+    assert found.message == expected.message
+    assert found.finish_reason == "tool_calls"
+    assert found.usage.output_tokens == expected.usage.output_tokens
+    assert backend.begin(replace(request, timeout_s=9.0), outcomes.put) is None
+    with pytest.raises(ContextLengthError):
+        backend.begin(replace(request, messages=(UserMessage("word " * 9_000),)), outcomes.put)
+
+    dropped = SimpleQueue()
+    backend.begin(request, dropped.put)()
+    backend.begin(request, outcomes.put)
+    await anyio.to_thread.run_sync(outcomes.get)
+    await backend.aclose()
+    assert dropped.empty()
+    with pytest.raises(BackendError, match="the model is closed"):
+        backend.begin(request, outcomes.put)
 
 
 @pytest.mark.anyio

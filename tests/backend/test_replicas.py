@@ -13,7 +13,7 @@ from types import MappingProxyType, ModuleType
 
 import anyio
 import pytest
-from replica_backends import Statistics, make_echo, make_none
+from replica_backends import Statistics, make_caller, make_echo, make_none
 
 from agentflow.backend.replica import Replica
 from agentflow.backend.replicas import ReplicatedBackend
@@ -23,10 +23,10 @@ from agentflow.types import AssistantMessage, Draft, GenerationRequest, Message,
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def backend() -> Iterator[ReplicatedBackend]:
-    """Two processes."""
-    backend = ReplicatedBackend(make_echo, num_replicas=2)
+@pytest.fixture(params=[make_echo, make_caller], ids=["awaited", "called back"])
+def backend(request: pytest.FixtureRequest) -> Iterator[ReplicatedBackend]:
+    """Two processes, whose backends are awaited or call back."""
+    backend = ReplicatedBackend(request.param, num_replicas=2)
     yield backend
     backend.close()
 
@@ -118,6 +118,21 @@ async def test_an_interrupt_from_the_keyboard_is_for_the_parent(backend: Replica
     pid = await _pid(backend, "a")
     os.kill(pid, signal.SIGINT)
     assert await _pid(backend, "a", "more") == pid
+
+
+async def test_many_at_once_get_an_answer_each(backend: ReplicatedBackend) -> None:
+    """However they are written over there."""
+    pids: list[int] = []
+
+    async def ask(text: str) -> None:
+        pids.append(await _pid(backend, text))
+
+    async with anyio.create_task_group() as group:
+        for i in range(60):
+            group.start_soon(ask, str(i))
+    assert len(pids) == 60
+    assert len(set(pids)) == 2
+    assert backend.statistics() == Statistics(num_asked=60)
 
 
 async def test_a_closed_one_takes_nothing() -> None:

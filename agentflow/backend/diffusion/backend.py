@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import anyio
 import anyio.to_thread
 
-from agentflow.backend.base import DraftObserver
+from agentflow.backend.base import DraftObserver, TurnListener
 from agentflow.backend.codec import TurnCodec, kind_of
 from agentflow.backend.diffusion.canvas import CanvasView, Row, RowCounts
 from agentflow.backend.diffusion.engine import Engine, EngineStatistics
@@ -82,6 +83,28 @@ class DiffusionBackend:
         if scope.cancelled_caught:
             raise BackendError(f"{self.name} wrote no turn within {request.timeout_s} s", hint="raise timeout_s")
         return self.codec.read(row.committed, request, usage_of(row, time.perf_counter() - started))
+
+    def begin(self, request: GenerationRequest, on_done: TurnListener) -> Callable[[], None] | None:
+        """See `agentflow.backend.base.CallingBackend`; `on_done` is called in the engine's thread."""
+        if request.timeout_s is not None or not self.codec.is_prepared(request):
+            return None
+        started = time.perf_counter()
+        self._engine.require_room()
+        row = self._prepare(request)
+
+        def finish(error: AgentflowError | None) -> None:
+            try:
+                if error is None:
+                    usage = usage_of(row, time.perf_counter() - started)
+                    outcome: Generation | AgentflowError = self.codec.read(row.committed, request, usage)
+                else:
+                    outcome = error
+            except AgentflowError as unreadable:
+                outcome = unreadable
+            on_done(outcome)
+
+        ticket = self._engine.submit(row, finish, priority=request.priority, agent=request.agent)
+        return partial(self._engine.cancel, ticket)
 
     async def aclose(self) -> None:
         """End the engine's thread; open requests fail with `BackendError`."""
