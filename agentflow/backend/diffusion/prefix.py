@@ -16,11 +16,29 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from agentflow.backend.diffusion.denoiser import Context
 
 BLOCK_LENGTH = 16
 """Tokens of a block; fewer shared tokens are not worth a look-up."""
+
+
+@dataclass(eq=False)
+class _Kept:
+    """A context that is kept.
+
+    Attributes:
+        token_ids: What it has read.
+        context: The context.
+        blocks: The hashes of its blocks.
+        num_bytes: Memory that it counts for.
+    """
+
+    token_ids: tuple[int, ...]
+    context: Context
+    blocks: tuple[int, ...]
+    num_bytes: int
 
 
 class PrefixCache:
@@ -32,9 +50,8 @@ class PrefixCache:
 
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._contexts: OrderedDict[tuple[int, ...], Context] = OrderedDict()
-        self._blocks: dict[tuple[int, ...], tuple[int, ...]] = {}  # of each
-        self._by_block: dict[int, OrderedDict[tuple[int, ...], None]] = {}
+        self._kept: OrderedDict[tuple[int, ...], _Kept] = OrderedDict()
+        self._by_block: dict[int, dict[_Kept, None]] = {}
         self._num_bytes = 0
 
     @property
@@ -46,14 +63,14 @@ class PrefixCache:
         """A context that has read a beginning of `token_ids`, at most all but the last; the caller may change it."""
         best, best_length = None, BLOCK_LENGTH - 1
         token_ids = tuple(token_ids)
-        for kept_ids in self._candidates(token_ids):
-            length = min(num_shared(kept_ids, token_ids), len(token_ids) - 1)
-            if length > best_length and (length == len(kept_ids) or self._contexts[kept_ids].can_crop):
-                best, best_length = kept_ids, length
+        for kept, num_alike in self._candidates(token_ids):
+            length = min(num_shared(kept.token_ids, token_ids, guess=num_alike), len(token_ids) - 1)
+            if length > best_length and (length == len(kept.token_ids) or kept.context.can_crop):
+                best, best_length = kept, length
         if best is None:
             return None
-        self._contexts.move_to_end(best)
-        context = self._contexts[best].fork()
+        self._kept.move_to_end(best.token_ids)
+        context = best.context.fork()
         context.crop_inplace(best_length)
         return context
 
@@ -69,50 +86,58 @@ class PrefixCache:
             context: The context; the caller may go on with it.
             instead_of: A beginning of `token_ids` that need not be kept any longer.
         """
-        key = tuple(token_ids)
-        if context.num_bytes > self._max_bytes or key in self._contexts:
+        key, num_bytes = tuple(token_ids), context.num_bytes
+        if num_bytes > self._max_bytes or key in self._kept:
             return
         if instead_of is not None:
             self._forget(tuple(instead_of))
-        self._contexts[key] = context.fork()
-        self._contexts[key].is_kept = True
-        self._num_bytes += self._contexts[key].num_bytes
-        self._blocks[key] = tuple(_blocks(key))
-        for block in self._blocks[key]:
-            self._by_block.setdefault(block, OrderedDict())[key] = None
+        kept = self._kept[key] = _Kept(key, context.fork(), tuple(_blocks(key)), num_bytes)
+        kept.context.is_kept = True
+        self._num_bytes += num_bytes
+        for block in kept.blocks:
+            self._by_block.setdefault(block, {})[kept] = None
         while self._num_bytes > self._max_bytes:
-            self._forget(next(iter(self._contexts)))
+            self._forget(next(iter(self._kept)))
 
     def _forget(self, key: tuple[int, ...]) -> None:
-        context = self._contexts.pop(key, None)
-        if context is None:
+        kept = self._kept.pop(key, None)
+        if kept is None:
             return
-        self._num_bytes -= context.num_bytes
-        for block in self._blocks.pop(key):
+        self._num_bytes -= kept.num_bytes
+        for block in kept.blocks:
             sharing = self._by_block[block]
-            del sharing[key]
+            del sharing[kept]
             if not sharing:
                 del self._by_block[block]
 
-    def _candidates(self, token_ids: Sequence[int]) -> Iterator[tuple[int, ...]]:
-        """Prompts that share the most blocks with this one; those that share fewer, where they cannot be cut back."""
+    def _candidates(self, token_ids: Sequence[int]) -> Iterator[tuple[_Kept, int]]:
+        """What shares the most blocks with this prompt, and how many tokens these have.
+
+        Those that share fewer come after it, where it cannot be cut back.
+        """
         found = [self._by_block[block] for block in _blocks(token_ids) if block in self._by_block]
-        seen: set[tuple[int, ...]] = set()
-        for sharing in reversed(found):
-            for key in reversed(sharing):
-                if key not in seen:
-                    seen.add(key)
-                    yield key
-            if any(self._contexts[key].can_crop for key in sharing):
+        seen: set[_Kept] = set()
+        for i in range(len(found) - 1, -1, -1):
+            for kept in reversed(found[i]):
+                if kept not in seen:
+                    seen.add(kept)
+                    yield kept, BLOCK_LENGTH * (i + 1)
+            if any(kept.context.can_crop for kept in found[i]):
                 return
 
 
-def num_shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """Tokens that two prompts have in common at their beginning; lists or tuples, both of one kind."""
+def num_shared(one: Sequence[int], other: Sequence[int], *, guess: int = 0) -> int:
+    """Tokens that two prompts have in common at their beginning.
+
+    Args:
+        one: A prompt.
+        other: Another one; both are lists, or both tuples.
+        guess: How many they probably have in common at least.
+    """
     most = min(len(one), len(other))
-    first = 0  # block by block as long as they are equal, which is one comparison each
+    first = guess if one[:guess] == other[:guess] else 0
     while first < most and one[first : first + BLOCK_LENGTH] == other[first : first + BLOCK_LENGTH]:
-        first += BLOCK_LENGTH
+        first += BLOCK_LENGTH  # block by block as long as they are equal, which is one comparison each
     while first < most and one[first] == other[first]:
         first += 1
     return min(first, most)
