@@ -6,8 +6,10 @@ what can be derived is a property. Errors have a module of their own, `agentflow
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal, TypeAlias, Union
 
 JsonValue: TypeAlias = Union[bool, int, float, str, Sequence["JsonValue"], Mapping[str, "JsonValue"], None]
@@ -250,6 +252,17 @@ class GenerationRequest:
     priority: int = 0
     agent: str = ""
     draft: AssistantMessage | None = None
+
+    @cached_property
+    def tools_json(self) -> str:
+        """The tools as JSON, by which requests with equal ones are known.
+
+        Raises:
+            RecursionError: A schema nests too deeply.
+            TypeError: A schema is not JSON.
+            ValueError: It contains itself.
+        """
+        return json.dumps([[tool.name, tool.description, tool.parameters] for tool in self.tools])
 
 
 @dataclass(frozen=True, kw_only=True)

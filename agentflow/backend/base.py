@@ -67,7 +67,7 @@ class CallingBackend(Backend, Protocol):
 
         Returns:
             What drops the turn, after which `on_done` is not called any more; ``None`` if the turn was not begun, since
-            it takes long to prepare or has a time limit: then use `generate`.
+            it may take long to prepare or has a time limit: then use `generate`.
 
         Raises:
             AgentflowError: What `generate` would raise before the first step.

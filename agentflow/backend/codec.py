@@ -9,8 +9,8 @@ from __future__ import annotations
 import codecs
 import json
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -110,7 +110,7 @@ class TurnCodec:
         )
         if self.vocabulary.is_large:
             self.vocabulary.prepare()  # from the user's cache directory; else the first schemas would pay for it
-        self._scouts: dict[str, Scout | None] = {}
+        self._scouts: dict[Hashable, Scout | None] = {}
         self._heads: dict[str, array[int]] = {}
         self._frames = Store(_MAX_FRAME_BYTES)
         self._lock = Lock()
@@ -235,21 +235,22 @@ class TurnCodec:
         )
 
     def is_prepared(self, request: GenerationRequest) -> bool:
-        """Whether `compile_staged` takes little for a request, because turns with its tools were compiled before."""
-        if not request.settings.is_constrained or self._grounding(request) is None:
-            return False
+        """Whether `compile_staged` probably takes little for a request: turns with its tools were compiled before."""
+        key = _family(request)
         with self._lock:
-            return self._scouts.get(_family(request)) is not None
+            return request.settings.is_constrained and self._scouts.get(key) is not None
 
     def _compile_call(
-        self, request: GenerationRequest, tool: ToolSpec, grounding: Grounding, family: str
+        self, request: GenerationRequest, tool: ToolSpec, grounding: Grounding, family: Hashable
     ) -> Constraint | FilledFrame:
         """Fill the frame of a tool's calls, or compile these where that does not do."""
         frame = self._frame(request, tool, grounding, family)
         filled = None if frame is None else frame.fill(grounding)
         return self._compile(request, (tool,), "required", grounding) if filled is None else filled
 
-    def _frame(self, request: GenerationRequest, tool: ToolSpec, grounding: Grounding, family: str) -> Frame | None:
+    def _frame(
+        self, request: GenerationRequest, tool: ToolSpec, grounding: Grounding, family: Hashable
+    ) -> Frame | None:
         key = (family, tool.name, grounding.is_default, grounding.has_numbers)
         known: tuple[Frame | None] | None = self._frames.get(key)
         if known is not None:
@@ -359,33 +360,41 @@ class TurnCodec:
         return Generation(message=message, finish_reason=reason, usage=usage)
 
 
-def _head_key(request: GenerationRequest) -> str:
-    """Equal for requests with the same instructions, tools and schema of the answer.
+@contextmanager
+def _naming_schema_errors() -> Iterator[None]:
+    """Say of what cannot be written as JSON that it is a schema.
 
     Raises:
-        UnsupportedSchemaError: A schema nests too deeply to be read.
+        UnsupportedSchemaError: It nests too deeply to be read.
         InvalidSchemaError: It is not JSON.
     """
-    tools = [[tool.name, tool.description, tool.parameters] for tool in request.tools]
     try:
-        return json.dumps([protocol.system_of(request.messages), tools, request.output_schema])
+        yield
     except RecursionError as error:
         raise UnsupportedSchemaError("schema", reason="it nests too deeply") from error
     except (TypeError, ValueError) as error:
         raise InvalidSchemaError(f"a schema is not JSON: {error}") from error
 
 
-def kind_of(request: GenerationRequest) -> str:
+def _head_key(request: GenerationRequest) -> str:
+    """Equal for requests with the same instructions, tools and schema of the answer."""
+    with _naming_schema_errors():
+        return f"{request.tools_json}{json.dumps([protocol.system_of(request.messages), request.output_schema])}"
+
+
+def kind_of(request: GenerationRequest) -> Hashable:
     """Equal for requests whose turns are about as long: of the same tools, schema, and role before the turn."""
-    names = [tool.name for tool in request.tools]
+    names = tuple(tool.name for tool in request.tools)
     role = _ROLES[type(request.messages[-1])] if request.messages else ""
-    return json.dumps([names, request.tool_choice, request.output_schema, role])
+    schema = None if request.output_schema is None else json.dumps(request.output_schema)
+    return names, request.tool_choice, schema, role
 
 
-def _family(request: GenerationRequest) -> str:
+def _family(request: GenerationRequest) -> Hashable:
     """Equal for requests that differ in the conversation alone, as far as the names of their tools are concerned."""
-    tools = [[tool.name, tool.parameters] for tool in request.tools]
-    return json.dumps([tools, request.tool_choice, request.settings.is_parallel, request.settings.on_unsupported])
+    settings = request.settings
+    with _naming_schema_errors():
+        return request.tools_json, request.tool_choice, settings.is_parallel, settings.on_unsupported
 
 
 def _check(message: AssistantMessage, request: GenerationRequest, usage: Usage, *, text: str) -> None:

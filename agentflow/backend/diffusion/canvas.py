@@ -6,7 +6,7 @@ committed; the forward passes and the mathematics of a step are made for all row
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -130,7 +130,7 @@ class Row:
     state: int = 0
     observe: Callable[[CanvasView], None] | None = None
     draft_ids: list[int] = field(default_factory=list)
-    kind: str = ""
+    kind: Hashable = ""
     max_draft_length: int | None = None
     start_writer: Callable[[Context, list[int]], Writer] | None = None
     committed: list[int] = field(default_factory=list)

@@ -7,6 +7,7 @@ Turns of one kind, which may call the same tools or answer by the same schema, a
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Hashable
 
 _NUM_KINDS = 256
 _NUM_OF_KIND, _MIN_OF_KIND = 32, 2
@@ -30,9 +31,9 @@ class DraftLengths:
 
     def __init__(self) -> None:
         self._all: deque[int] = deque(maxlen=_NUM_RECENT)
-        self._by_kind: OrderedDict[str, deque[int]] = OrderedDict()
+        self._by_kind: OrderedDict[Hashable, deque[int]] = OrderedDict()
 
-    def note(self, kind: str, num_tokens: int) -> None:
+    def note(self, kind: Hashable, num_tokens: int) -> None:
         """Take note of a turn that has ended."""
         self._all.append(num_tokens)
         self._by_kind.setdefault(kind, deque(maxlen=_NUM_OF_KIND)).append(num_tokens)
@@ -40,7 +41,7 @@ class DraftLengths:
         if len(self._by_kind) > _NUM_KINDS:
             self._by_kind.popitem(last=False)
 
-    def fit(self, kind: str, *, is_busy: bool) -> int | None:
+    def fit(self, kind: Hashable, *, is_busy: bool) -> int | None:
         """Give the positions of the next draft; ``None``: a whole canvas."""
         own = self._by_kind.get(kind)
         if own is not None and len(own) >= _MIN_OF_KIND:
