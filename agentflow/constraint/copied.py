@@ -23,7 +23,7 @@ from agentflow.constraint.compiled import Constraint
 from agentflow.constraint.fragment import Fragment
 from agentflow.constraint.grounding import SpanSpec
 from agentflow.constraint.index import slot_fragment
-from agentflow.constraint.kernels import distances
+from agentflow.constraint.kernels import count_up, distances, number_singles
 from agentflow.constraint.limits import CompileLimits, metered
 from agentflow.constraint.vocabulary import Vocabulary
 
@@ -142,22 +142,22 @@ def _make_constraint(
 ) -> Constraint:
     """Pack edges of single tokens, ordered by state; a final state, which is the last one, takes what may come."""
     num_states, tail = len(distance), vocabulary.tail_id
-    single = np.unique(token if tail is None else np.append(token, tail))  # (K - 1,)
-    token_atom = np.zeros(len(vocabulary), np.int32)  # atom 0 are all others
-    token_atom[single] = np.arange(1, len(single) + 1)
-    num_atoms = len(single) + 1
-    rest = np.arange(num_atoms, dtype=np.int32) if tail is None else token_atom[[tail]]  # what may follow the end
+    token_atom, order, begin = number_singles(token if tail is None else np.append(token, tail), len(vocabulary))
+    num_atoms = len(begin) - 1
+    atoms = np.arange(num_atoms, dtype=np.int32)
+    rest = atoms if tail is None else token_atom[[tail]]  # what may follow the end
     label = token_atom[token]
     if final >= 0:
-        source, label, target = np.append(source, final), np.append(label, num_atoms), np.append(target, final)
+        source, target = np.append(source, np.int32(final)), np.append(target, np.int32(final))
+        label = np.append(label, np.int32(num_atoms))
     nowhere = np.full(num_states, -1, np.int32)
     constraint = Constraint(
         vocabulary=vocabulary,
-        row=np.searchsorted(source, np.arange(num_states + 1)),
-        edge_label=label.astype(np.int32),
-        edge_target=target.astype(np.int32),
+        row=count_up(source, num_states),
+        edge_label=label,
+        edge_target=target,
         label_begin=np.append(np.arange(num_atoms + 1), num_atoms + len(rest)),
-        label_atoms=np.append(np.arange(num_atoms, dtype=np.int32), rest),
+        label_atoms=np.append(atoms, rest),
         token_atom=token_atom,
         num_atoms=num_atoms,
         distance=distance,
@@ -166,7 +166,5 @@ def _make_constraint(
         origin=nowhere,
         part=np.zeros(num_states, np.int32),
     )
-    order = np.append(np.flatnonzero(token_atom == 0), single).astype(np.int32)  # (V,)
-    begin = np.append(0, np.arange(len(vocabulary) - len(single), len(vocabulary) + 1))  # (K + 1,)
     vars(constraint)["tokens_by_atom"] = order, begin  # else they would be sorted, milliseconds of a large vocabulary
     return constraint

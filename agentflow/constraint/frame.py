@@ -34,13 +34,14 @@ class Place(NamedTuple):
     Attributes:
         kind: Its kind.
         inside: The states between that before it and that behind it.
-        behind: The state behind it: that before the closing mark of a string, or before what follows a number.
+        following: The states behind tokens that may stand behind it, by token: the closing mark of a string, or what
+            follows a number; -1 for sets of tokens.
         instead: The states behind tokens that may stand there instead, by token; only of numbers.
     """
 
     kind: int
     inside: tuple[int, ...]
-    behind: int
+    following: dict[int, int]
     instead: dict[int, int]
 
 
@@ -135,8 +136,7 @@ class Frame:
     def _following(self, kind: int) -> set[int]:
         """The tokens that may stand behind holes of a kind, or instead of one; -1 for sets of tokens."""
         places = [place for place in self.places.values() if place.kind == kind]
-        rows = [_by_token(self.constraint, place.behind) | place.instead for place in places]
-        return {token for row in rows for token in row}
+        return {token for place in places for row in (place.following, place.instead) for token in row}
 
     def _spaced(self, spacing: tuple[int, ...]) -> Constraint:
         """The automaton with the distances that it has where holes of each kind take so many tokens."""
@@ -187,15 +187,14 @@ class FilledFrame(NamedTuple):
         """Give each hole: the state before it, and what stands in it."""
         for state, place in self.frame.places.items():
             content = self.contents[place.kind]
-            following = _by_token(self.constraint, place.behind)
             if isinstance(content, Constraint):
-                (behind,) = following.values()
+                (behind,) = place.following.values()
                 yield state, Filling(content, {content.final: behind}, self.constraint.tokens_to_end(behind))
             else:
-                targets = {*following.values(), *place.instead.values()}
+                targets = {*place.following.values(), *place.instead.values()}
                 distances = {target: self.constraint.tokens_to_end(target) for target in targets}
                 vocabulary = self.constraint.vocabulary
-                yield state, Filling(*content.compile(following, place.instead, distances, vocabulary), 0)
+                yield state, Filling(*content.compile(place.following, place.instead, distances, vocabulary), 0)
 
 
 def _find_places(constraint: Constraint, holes: Sequence[Hole | NumberHole]) -> dict[int, Place] | None:
@@ -212,7 +211,7 @@ def _find_places(constraint: Constraint, holes: Sequence[Hole | NumberHole]) -> 
         kind, inside, behind = found[0]
         if len(found) > 1 or (row and isinstance(holes[kind], Hole)) or -1 in row:
             return None
-        places[state] = Place(kind, inside, behind, row)
+        places[state] = Place(kind, inside, _by_token(constraint, behind), row)
     return places
 
 

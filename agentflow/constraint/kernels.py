@@ -262,6 +262,50 @@ def sort_edges(source: Any, label: Any, target: Any, rank: Any, num_labels: Any)
     return row, labels, targets, used
 
 
+@njit(cache=True, nogil=True)
+def number_singles(tokens: Any, num_tokens: Any) -> Any:
+    """Make an atom of each token that occurs, in the order of their ids; all others are the first atom.
+
+    Args:
+        tokens: ``(N,)`` int64 tokens, in any order and number.
+        num_tokens: Tokens of the vocabulary.
+
+    Returns:
+        As a `Constraint` has them: ``token_atom``, and the two arrays of ``tokens_by_atom``.
+    """
+    token_atom = np.zeros(num_tokens, np.int32)
+    for k in range(len(tokens)):
+        token_atom[tokens[k]] = 1
+    num_others = 0
+    for t in range(num_tokens):
+        num_others += token_atom[t] == 0
+    order, begin = np.empty(num_tokens, np.int32), np.empty(num_tokens - num_others + 2, np.int64)
+    begin[0] = 0
+    other, atom = 0, 0
+    for t in range(num_tokens):
+        if token_atom[t] == 0:
+            order[other] = t
+            other += 1
+        else:
+            begin[atom + 1] = num_others + atom
+            order[num_others + atom] = t
+            atom += 1
+            token_atom[t] = atom
+    begin[atom + 1] = num_tokens
+    return token_atom, order, begin
+
+
+@njit(cache=True, nogil=True)
+def count_up(values: Any, num: Any) -> Any:
+    """Give where each number below `num` begins among ascending values, ``(num + 1,)`` int64."""
+    begin = np.zeros(num + 1, np.int64)
+    for k in range(len(values)):
+        begin[values[k] + 1] += 1
+    for i in range(num):
+        begin[i + 1] += begin[i]
+    return begin
+
+
 @lru_cache(maxsize=1)
 def warm_up() -> None:
     """Compile the kernels of this module, or load them from the cache, so that no time limit counts it."""
