@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from agentflow.backend.diffusion.attention import BLOCK, attend, write_keys
+from agentflow.backend.diffusion.attention import attend, write_keys
 
-ROOM = 4 * BLOCK
+ROOM = 128
 
 
 def make_store(num_keys, size, num_written, generator):

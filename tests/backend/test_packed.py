@@ -13,7 +13,7 @@ from agentflow.backend.diffusion.untrained import build_config, build_model
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
-@pytest.fixture(scope="module", params=[(8, 16), (16, 48)], ids=["torch", "loops"])
+@pytest.fixture(scope="module", params=[(12, 20), (16, 48)], ids=["torch", "loops"])
 def model(request):
     """A dense network with sliding and full layers of different head sizes, and norms that are not 1.
 
