@@ -93,14 +93,12 @@ class DiffusionBackend:
         row = self._prepare(request)
 
         def finish(error: AgentflowError | None) -> None:
+            outcome: Generation | AgentflowError
             try:
-                if error is None:
-                    usage = usage_of(row, time.perf_counter() - started)
-                    outcome: Generation | AgentflowError = self.codec.read(row.committed, request, usage)
-                else:
-                    outcome = error
-            except AgentflowError as unreadable:
-                outcome = unreadable
+                usage = usage_of(row, time.perf_counter() - started)
+                outcome = self.codec.read(row.committed, request, usage) if error is None else error
+            except Exception as unreadable:  # noqa: BLE001 - it belongs to this request, not to the engine's thread
+                outcome = BackendError.of(unreadable, what="the model")
             on_done(outcome)
 
         ticket = self._engine.submit(row, finish, priority=request.priority, agent=request.agent)
