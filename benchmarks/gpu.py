@@ -4,7 +4,8 @@
     python benchmarks/gpu.py --small                        # a tiny network on the CPU, to see that the script runs
 
 The network has the shape of DiffusionGemma 26B-A4B and random weights in bf16, made on the device; nothing is
-downloaded. A step is: decoder, posterior of a schema for every canvas, one joint draw, self-conditioning signal. The
+downloaded. A step is: decoder, posterior of a schema for every canvas, one joint draw, self-conditioning signal; the
+decoder goes through transformers' modules and, in the figures that begin with `compiled_`, through `torch.compile`. The
 floor of a step is the larger of bytes / bandwidth and operations / speed, both measured here: bytes are the weights
 that the step reads (with 256 tokens a canvas, all experts), the keys and values of the contexts, and the logits,
 written and read once. Tokens per second are for 16 steps per canvas, all positions counted, which is how they are
@@ -30,10 +31,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agentflow.backend.diffusion.compiled import CompiledDenoiser
 from agentflow.backend.diffusion.denoiser import Denoiser
 from agentflow.backend.diffusion.untrained import build_config
 from agentflow.bench.machine import this_machine
 from agentflow.constraint import Constraint, Vocabulary, compile_constraint, condition, json_grammar
+from agentflow.errors import ConfigurationError
 
 STEPS_PER_CANVAS = 16
 RELEASED: dict[str, Any] = {
@@ -324,30 +327,45 @@ def measure_steps(
     model: Any, constraint: Constraint, clock: Clock, record: dict[str, Any], options: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
     """Time a step for each number of canvases."""
-    denoiser = Denoiser(model)
+    denoisers = make_denoisers(model, clock, record)
+    canvas_length, device = denoisers[""].canvas_length, denoisers[""].device
     for num_canvases in options.canvases:
         if clock.is_over:
             record["left_out"].append(f"{num_canvases} canvases: the time budget is spent")
             continue
         row: dict[str, Any] = {"canvases": num_canvases}
         try:
-            step = Step(denoiser, constraint, num_canvases=num_canvases, context=options.context)
-            row |= floor_ms(model, record["speed"], num_canvases=num_canvases, key_bytes=step.key_bytes)
-            parts = {"denoise_ms": step.denoise, "plain_step_ms": step.plain, "constrained_step_ms": step.constrained}
-            for name, work in parts.items():
-                row[name] = clock.median_ms(work, repeats=options.repeats)
-            del step, parts, work
+            for prefix, denoiser in denoisers.items():
+                step = Step(denoiser, constraint, num_canvases=num_canvases, context=options.context)
+                row |= floor_ms(model, record["speed"], num_canvases=num_canvases, key_bytes=step.key_bytes)
+                parts = {"denoise": step.denoise, "plain_step": step.plain, "constrained_step": step.constrained}
+                for name, work in parts.items():
+                    row[f"{prefix}{name}_ms"] = clock.median_ms(work, repeats=options.repeats)
+                del step, parts, work
         except (torch.OutOfMemoryError, RuntimeError) as error:
             record["left_out"].append(f"{num_canvases} canvases: {type(error).__name__}: {str(error)[:400]}")
-        fastest = row.get("constrained_step_ms", row.get("plain_step_ms"))
-        if fastest is not None:
-            tokens = num_canvases * denoiser.canvas_length
-            row["tokens_per_s"] = 1e3 * tokens / (STEPS_PER_CANVAS * fastest)
-            row["denoise_over_floor"] = row["denoise_ms"] / row["floor_ms"]
-        if denoiser.device.type == "cuda":
+        for prefix in denoisers:
+            constrained, denoise = row.get(f"{prefix}constrained_step_ms"), row.get(f"{prefix}denoise_ms")
+            if constrained is not None and denoise is not None:
+                row[f"{prefix}tokens_per_s"] = 1e3 * num_canvases * canvas_length / (STEPS_PER_CANVAS * constrained)
+                row[f"{prefix}denoise_over_floor"] = denoise / row["floor_ms"]
+        if device.type == "cuda":
             row["peak_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
         yield row
-        _free(denoiser.device)
+        _free(device)
+
+
+def make_denoisers(model: Any, clock: Clock, record: dict[str, Any]) -> dict[str, Denoiser]:
+    """Give the network through transformers' modules and compiled, by the prefix of its figures."""
+    denoisers = {"": Denoiser(model)}
+    begin = time.perf_counter()
+    try:
+        denoisers["compiled_"] = CompiledDenoiser(model)
+        clock.synchronize()
+        record["compile_s"] = time.perf_counter() - begin
+    except ConfigurationError as error:
+        record["left_out"].append(f"compiled steps: {str(error)[:400]}")
+    return denoisers
 
 
 def _free(device: torch.device) -> None:
@@ -362,10 +380,12 @@ def report(record: dict[str, Any]) -> None:
     print(f"model {record['model']}")
     print(f"kernels {record.get('kernels')}")
     columns = ("canvases", "floor_ms", "memory_ms", "product_ms", "denoise_ms", "plain_step_ms", "constrained_step_ms",
-               "tokens_per_s", "peak_memory_gb")  # fmt: skip
-    print("".join(f"{name:>21}" for name in columns))
+               "compiled_denoise_ms", "compiled_constrained_step_ms", "tokens_per_s", "compiled_tokens_per_s",
+               "peak_memory_gb")  # fmt: skip
+    print("".join(f"  {name}" for name in columns))
     for row in record["steps"]:
-        print("".join(f"{row[name]:>21.2f}" if name in row else f"{'-':>21}" for name in columns))
+        cells = {name: f"{row[name]:.2f}" if name in row else "-" for name in columns}
+        print("".join(f"{cell:>{len(name) + 2}}" for name, cell in cells.items()))
     for line in record["left_out"]:
         print("left out:", line)
     print(json.dumps(record))

@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 
 @pytest.mark.slow
 def test_a_small_run_writes_every_figure(tmp_path):
-    """Kernels, roofline and steps for one and two canvases are measured, and nothing is left out."""
+    """Kernels, roofline, steps and compiled steps for one and two canvases are measured, and nothing is left out."""
     command = [sys.executable, str(SCRIPT), "--small", "--canvases", "1,2", "--context", "40", "--repeats", "1"]
     environment = {**os.environ, "OUT": str(tmp_path), "OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, capture_output=True, env=environment, timeout=300)  # noqa: S603 - our own script
@@ -26,6 +26,7 @@ def test_a_small_run_writes_every_figure(tmp_path):
     for row in record["steps"]:
         assert 0 < row["floor_ms"] < row["denoise_ms"]
         assert row["tokens_per_s"] > 0
+        assert row["compiled_tokens_per_s"] > 0
     assert record["kernels"]["condition_ms"] > 0
 
 

@@ -187,3 +187,14 @@ def test_spreading_over_devices_needs_accelerate(folder, monkeypatch):
     monkeypatch.setattr(loader, "find_spec", lambda name: None if name == "accelerate" else object())
     with pytest.raises(MissingDependencyError, match="accelerate"):
         load_checkpoint(folder, device="auto")
+
+
+@pytest.mark.parametrize(
+    ("device", "num_experts", "reason"), [("auto", 4, "spread over devices"), (None, 0, "without experts")], ids=str
+)
+def test_what_cannot_be_compiled_is_refused(tmp_path, device, num_experts, reason):
+    """The error says why, and what to leave out."""
+    folder = save_untrained_checkpoint(tmp_path, num_experts=num_experts)
+    with pytest.raises(ConfigurationError, match=reason) as refusal:
+        load_checkpoint(folder, device=device, is_compiled=True)
+    assert "is_compiled" in str(refusal.value.hint)

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from agentflow.backend.diffusion.compiled import CompiledDenoiser
 from agentflow.backend.diffusion.denoiser import Denoiser
 from agentflow.backend.diffusion.packed import PackedDenoiser
 from agentflow.backend.diffusion.sampler import SamplerConfig
@@ -92,7 +93,9 @@ class Checkpoint:
     profile: Profile
 
 
-def load_checkpoint(name_or_path: str | Path, *, device: str | None = None, dtype: str | None = None) -> Checkpoint:
+def load_checkpoint(
+    name_or_path: str | Path, *, device: str | None = None, dtype: str | None = None, is_compiled: bool = False
+) -> Checkpoint:
     """Load a DiffusionGemma checkpoint.
 
     Args:
@@ -102,13 +105,20 @@ def load_checkpoint(name_or_path: str | Path, *, device: str | None = None, dtyp
         dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``; ``None``: float32 on the CPU, else the checkpoint's own;
             a quantised checkpoint keeps what it says of itself. A network without experts in bfloat16 keeps its state
             in float32 and rounds what its products take.
+        is_compiled: Compile denoising steps, see `CompiledDenoiser`.
 
     Raises:
         MissingDependencyError: The checkpoint's quantisation, or ``"auto"``, needs a package that is not installed.
         ModelNotFoundError: There is no such model, or its weights are not here and cannot be fetched.
-        ConfigurationError: The folder holds something else, or device or dtype make no sense.
+        ConfigurationError: The folder holds something else, device or dtype make no sense, or the steps of this network
+            cannot be compiled.
     """
     chosen_device = _choose_device(device)
+    if is_compiled and chosen_device is None:
+        raise ConfigurationError(
+            "a network that is spread over devices cannot be compiled",
+            hint="choose one device, or leave is_compiled out",
+        )
     _choose_dtype(dtype, chosen_device, is_quantized=False)  # a wrong one is said before anything is fetched
     folder = find_checkpoint(name_or_path)
     config = _read_config(folder)
@@ -126,7 +136,7 @@ def load_checkpoint(name_or_path: str | Path, *, device: str | None = None, dtyp
     generation_config = model.generation_config
     return Checkpoint(
         name=str(name_or_path),
-        denoiser=_make_denoiser(model, chosen_dtype),
+        denoiser=_make_denoiser(model, chosen_dtype, is_compiled=is_compiled),
         tokenizer=tokenizer,
         sampler_config=replace(SamplerConfig.from_generation_config(generation_config), is_checked=profile.checked),
         end_ids=_end_ids(generation_config, model.config),
@@ -135,9 +145,14 @@ def load_checkpoint(name_or_path: str | Path, *, device: str | None = None, dtyp
     )
 
 
-def _make_denoiser(model: Any, dtype: torch.dtype | str) -> Denoiser:
+def _make_denoiser(model: Any, dtype: torch.dtype | str, *, is_compiled: bool) -> Denoiser:
     if not PackedDenoiser.can_run(model):
-        return Denoiser(model)
+        return CompiledDenoiser(model) if is_compiled else Denoiser(model)
+    if is_compiled:
+        raise ConfigurationError(
+            "networks without experts have passes of their own, which torch.compile does not take",
+            hint="leave is_compiled out",
+        )
     return PackedDenoiser(model, product_dtype=dtype if isinstance(dtype, torch.dtype) else torch.float32)
 
 
