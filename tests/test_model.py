@@ -297,5 +297,5 @@ class TestReplicas:
         monkeypatch.setattr("agentflow.backend.diffusion.loader.load_checkpoint", lambda *_, **__: checkpoint)
         options = {"device": None, "dtype": None, "mode": "diffusion", "mask": "agentflow", "max_rows": 4}
         with pytest.raises(ConfigurationError, match="replicas are for CPUs") as caught:
-            _make_backend("large", **options, is_replica=True)
+            _make_backend("large", **options, is_compiled=False, is_replica=True)
         assert "device='cpu'" in caught.value.hint
