@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from agentflow import GenerationSettings, load_model
 from agentflow.backend.diffusion import compiled
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's
 BATCHES = [(11,), (60,), (9, 9), (60, 60, 60), (5, 60, 17), (23, 24)]
 
 
+@torch.inference_mode()
 def predict_all(denoiser):
     """Logits for `BATCHES` of contexts with one canvas each, with self-conditioning."""
     generator = torch.Generator().manual_seed(0)
@@ -48,11 +50,13 @@ def test_a_compiled_step_equals_that_of_transformers_and_is_compiled_once():
 
 @pytest.mark.slow
 def test_a_compiled_model_decodes(tmp_path):
-    """What a user gets is a model like any other."""
+    """What a user gets is a model like any other, and nothing is compiled after it is loaded."""
     schema = {"type": "object", "properties": {"days": {"type": "integer"}}, "required": ["days"]}
     folder = save_untrained_checkpoint(tmp_path, canvas_length=16)
     with load_model(folder, is_compiled=True) as model:
+        num_compiled = counters["stats"]["unique_graphs"]
         value = model.decode_sync(schema, "How many days?", settings=GenerationSettings(max_new_tokens=16))
+        assert counters["stats"]["unique_graphs"] == num_compiled > 0
     assert isinstance(value["days"], int)
 
 

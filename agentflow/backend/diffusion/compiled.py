@@ -60,6 +60,7 @@ class CompiledDenoiser(Denoiser):
                 hint="load the model without is_compiled; torch.compile needs a C++ compiler, and triton on CUDA",
             ) from error
 
+    @torch.inference_mode()  # as in an engine's step: what is compiled for other tensors does not serve them
     def _warm_up(self) -> None:
         for lengths in _WARM_UP_LENGTHS:
             contexts = [self.open_context() for _ in lengths]
