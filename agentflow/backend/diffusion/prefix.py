@@ -64,6 +64,9 @@ class PrefixCache:
         best, best_length = None, BLOCK_LENGTH - 1
         token_ids = tuple(token_ids)
         for kept, num_alike in self._candidates(token_ids):
+            next_block = slice(num_alike, num_alike + BLOCK_LENGTH)
+            if num_alike + num_shared(kept.token_ids[next_block], token_ids[next_block]) <= best_length:
+                continue  # many share the same tools: few of them are worth comparing whole
             length = min(num_shared(kept.token_ids, token_ids, guess=num_alike), len(token_ids) - 1)
             if length > best_length and (length == len(kept.token_ids) or kept.context.can_crop):
                 best, best_length = kept, length
