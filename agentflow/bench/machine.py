@@ -18,7 +18,8 @@ class Machine:
     """What a number depends on beside the code.
 
     Attributes:
-        processor: Name of the processor.
+        processor: Name of the processor, and where it is known its family and model: virtual machines of one name differ
+            twofold in speed.
         num_cores: Cores that this process may use.
         memory_gib: Memory of the machine.
         system: Operating system and architecture.
@@ -54,9 +55,15 @@ def this_machine() -> Machine:
 
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
+    return processor_name(text) or platform.processor() or platform.machine()
+
+
+def processor_name(cpuinfo: str) -> str:
+    """Name of the processor in the text of Linux's ``/proc/cpuinfo``, empty where it has none, as on ARM."""
+    known = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in cpuinfo.splitlines())}
+    name = known.get("model name", "")
+    return f"{name} (family {known['cpu family']}, model {known['model']})" if name and "cpu family" in known else name
 
 
 def _num_cores() -> int:
