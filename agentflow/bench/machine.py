@@ -18,8 +18,8 @@ class Machine:
     """What a number depends on beside the code.
 
     Attributes:
-        processor: Name of the processor, and where it is known its family and model: virtual machines of one name differ
-            twofold in speed.
+        processor: Name of the processor, and where they are known its family and model: virtual machines of one name
+            differ twofold in speed.
         num_cores: Cores that this process may use.
         memory_gib: Memory of the machine.
         system: Operating system and architecture.
